@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Where code runs. The program uses oneTBB arenas, the tests plain threads.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace penstock {
+
+/// Threads: any call from any thread.
+class Executor {
+ public:
+  Executor() = default;
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  virtual ~Executor() = default;
+
+  /// How many calls run at the same time.
+  [[nodiscard]] virtual unsigned slots() const noexcept = 0;
+  /// Calls `work(0)` to `work(slots() - 1)`, all at the same time, and returns when all have returned. A call may block
+  /// for long: each has a thread of its own.
+  virtual void run_on_all_slots(const std::function<void(unsigned slot)>& work) = 0;
+};
+
+/// The request arena: `slots` threads that receive, serve and answer. 0: a number that suits the machine.
+/// Built on oneTBB, or on plain threads with -Dexecutor=threads.
+[[nodiscard]] std::unique_ptr<Executor> make_request_executor(unsigned slots);
+
+}  // namespace penstock

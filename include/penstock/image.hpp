@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The layers of an image as one flat disk. Read this header first.
+#pragma once
+
+#include <penstock/format.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+struct ImageOptions {
+  std::string format;       ///< of the top layer; empty: probed where that is safe
+  bool writable = false;
+  bool lock = true;         ///< QEMU's byte-range locks on every layer
+  bool backing = true;      ///< false: the top layer alone, unallocated reads as zero
+  bool data_files = true;   ///< false: an image that names an external data file is refused
+  bool probe_backing = false;  ///< a backing file without a stored format may be probed
+  std::uint64_t cache_bytes = 64U << 20U;  ///< metadata and unpacked clusters, all layers together
+};
+
+enum class ExtentKind : std::uint8_t { data, zero, compressed, unallocated };
+
+/// One run of the flat disk with one answer, as `map` prints it.
+struct Extent {
+  GuestRange guest;
+  ExtentKind kind = ExtentKind::unallocated;
+  unsigned depth = 0;          ///< 0 is the top layer; unallocated: the depth of the lowest layer
+  bool present = false;        ///< some layer answers for it
+  Storage* storage = nullptr;  ///< data: the file it lies in; zero: where host room is kept for it
+  HostOffset host_offset;      ///< where storage is set
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
+/// One layer as the user knows it.
+struct LayerInfo {
+  std::string path;            ///< as given, or as resolved from the overlay's backing name
+  std::string format;
+  BackingReference backing;    ///< as stored
+  std::string backing_path;    ///< the backing name resolved; empty without one
+  std::uint64_t virtual_size = 0;
+  std::uint64_t allocated_bytes = 0;
+  FormatInfo details;
+};
+
+/// The layers as one flat disk of virtual_size() bytes.
+/// Units: guest bytes, any alignment.
+/// Threads: any call beside any other, except close() and the destructor. Overlapping writes take turns.
+/// Locks, outer to inner: resize, RangeLock, driver metadata. Guest data moves under RangeLock alone.
+/// Errors: EINVAL past the end, else the layer's own with its name in front.
+class Image {
+ public:
+  /// Opens `name` (a path, "file:" or "json:{...}") and everything below it; only the top layer is opened for writing.
+  [[nodiscard]] static Result<std::unique_ptr<Image>> open(const std::string& name, const ImageOptions& options);
+  /// An image of one open driver without a backing file, for tests and tools.
+  [[nodiscard]] static std::unique_ptr<Image> from_driver(std::unique_ptr<FormatDriver> driver, std::string name,
+                                                          bool writable);
+  /// Layers from the top down, of which the first may be written.
+  struct Layer {
+    std::string path;
+    std::unique_ptr<FormatDriver> driver;
+  };
+  [[nodiscard]] static std::unique_ptr<Image> from_layers(std::vector<Layer> layers, bool writable,
+                                                          std::uint64_t cache_bytes = 64U << 20U);
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
+  ~Image();
+
+  [[nodiscard]] std::uint64_t virtual_size() const noexcept;
+  [[nodiscard]] bool writable() const noexcept;
+  [[nodiscard]] const std::string& name() const noexcept;
+  [[nodiscard]] Geometry geometry() const noexcept;  ///< of the top layer
+
+  /// Reads through the layers. Fills all of `out`.
+  [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
+  /// Copies on write where the top layer does not have the cluster for itself.
+  [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);
+  /// `range` reads as zero afterwards, whatever the format can represent.
+  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
+  /// The contents of `range` no longer matter; whole clusters that the format can forget are given back.
+  [[nodiscard]] Result<> discard(GuestRange range);
+  /// Sets host room aside for `range`, so that later writes into it do not fail with ENOSPC. Contents stay.
+  [[nodiscard]] Result<> allocate(GuestRange range);
+  /// Everything written before the call survives power loss when it returns.
+  [[nodiscard]] Result<> flush();
+  /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
+  [[nodiscard]] Result<> resize(std::uint64_t size);
+
+  /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined.
+  [[nodiscard]] Result<Extent> extent(GuestRange want);
+  [[nodiscard]] Result<std::uint64_t> allocated_bytes();  ///< host bytes of the top layer, its data file included
+  [[nodiscard]] Result<std::vector<LayerInfo>> layers();  ///< from the top down
+  [[nodiscard]] std::uint64_t cache_bytes() const;        ///< memory in use by the flattened map and unpacked clusters
+
+  /// Flushes, marks the image as cleanly closed and gives up its locks. Later calls fail with EBADF.
+  [[nodiscard]] Result<> close();
+
+ private:
+  class Impl;
+  explicit Image(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The layers of `name` from the top down as `info` shows them; without `chain` only the first. Opens read-only and
+/// one after the other, so that a chain whose lower part is missing or loops is still shown up to the error.
+[[nodiscard]] Result<std::vector<LayerInfo>> describe_chain(const std::string& name, const ImageOptions& options,
+                                                            bool chain);
+
+/// What `create` was asked for.
+struct NewImage {
+  std::string path;
+  std::string format = "raw";
+  std::optional<std::uint64_t> size;  ///< unset: the backing file's
+  BackingReference backing;
+  bool check_backing = true;  ///< false (-u): the backing file is not opened
+  std::map<std::string, std::string> options;
+};
+
+struct CreatedImage {
+  std::string summary;  ///< qemu-img's words after "Formatting "
+};
+
+/// Makes an image file; nothing is touched before all of the request is found to be possible.
+[[nodiscard]] Result<CreatedImage> create_image(const NewImage& request, bool dry_run = false);
+
+/// Opens the file of an image for its format's check: writable when `options.repair` asks for it.
+/// Errors: EOPNOTSUPP when the format has no check (exit status 63).
+struct CheckedImage {
+  std::string format;
+  CheckReport report;
+};
+[[nodiscard]] Result<CheckedImage> check_image(const std::string& name, const ImageOptions& image,
+                                               const CheckOptions& options);
+
+}  // namespace penstock

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+/// One line an event: to standard error in the foreground, to syslog(3) once the daemon has left its terminal.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace penstock {
+
+enum class LogLevel : std::uint8_t { error, warning, info };
+
+/// Thread-safe. `line` carries no line break and no "penstock: " in front.
+void log_line(LogLevel level, std::string_view line);
+
+/// From now on log_line() goes to syslog(3).
+void log_to_syslog();
+
+/// Lets through `burst` lines at once and then one in `seconds`, counting what it keeps back, so that damage in an
+/// image cannot flood the log. Thread-safe.
+void log_limited(LogLevel level, std::string_view line);
+
+}  // namespace penstock
