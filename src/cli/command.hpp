@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a subcommand is: options added to the parser, and what to run when it was chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+
+namespace penstock::cli {
+
+/// Filled by the callback of the subcommand that the command line names; run by main() once all of it was parsed.
+struct Command {
+  std::function<int()> run;  ///< gives the exit status
+};
+
+// One line a subcommand, in the order in which `penstock --help` lists them; the same order as in main.cpp.
+
+}  // namespace penstock::cli

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/command.hpp"
+#include "cli/common.hpp"
+
+#include "base/text.hpp"
+
+#include <csignal>
+#include <exception>
+#include <iostream>
+#include <new>
+
+namespace penstock::cli {
+
+namespace {
+
+/// The subcommand that was named, or nothing when the command line did not get that far.
+std::string named_command(const CLI::App& app) {
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->parsed()) return command->get_name();
+  }
+  return {};
+}
+
+/// CLI11's messages may span lines; ours are one.
+std::string one_line(std::string text) {
+  while (text.ends_with('\n')) text.pop_back();
+  for (char& character : text) {
+    if (character == '\n') character = ' ';
+  }
+  return text;
+}
+
+int run(int count, char** arguments) {
+  CLI::App app("Presents a layered disk image as one flat raw file.", "penstock");
+  app.set_version_flag("--version", "penstock " PENSTOCK_VERSION);
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.require_subcommand(1);
+  Command chosen;
+  // One line a subcommand, in the order of --help.
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    static_cast<void>(app.exit(asked));
+    std::cout.flush();
+    return finish_output(kSuccess);
+  } catch (const CLI::ParseError& problem) {
+    return usage_error(named_command(app), one_line(problem.what()));
+  }
+  return chosen.run();
+}
+
+}  // namespace
+
+}  // namespace penstock::cli
+
+int main(int count, char** arguments) {
+  // A reader of our output that went away is an error to report, not a reason to die with a half-written image.
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+  try {
+    return penstock::cli::run(count, arguments);
+  } catch (const std::bad_alloc&) {
+    penstock::cli::print_error("out of memory");
+  } catch (const std::exception& problem) {
+    penstock::cli::print_error(penstock::concat("internal error: ", problem.what()));
+  }
+  return penstock::cli::kFailure;
+}
