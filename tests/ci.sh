@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# All of it, one command: installs what is missing (as root), builds and passes every test. The last line that it
+# prints counts them: "N passed, N failed, N skipped".
+#
+# Three builds, because each finds what the others cannot: g++ as users build it, run against real mounts; clang with
+# its thread-safety analysis, the address and undefined behaviour sanitizers; clang with the thread sanitizer on plain
+# threads, since oneTBB is opaque to it.
+set -euo pipefail
+exec </dev/null
+cd "$(dirname "$0")/.."
+source_root=$PWD
+
+tests/install-packages.sh test
+
+build=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-ci-XXXXXX")
+trap 'rm -rf --one-file-system "$build"' EXIT
+mkdir "$build/cache" "$build/logs"
+export PENSTOCK_TEST_CACHE=$build/cache
+build_failures=0
+
+# stage NAME COMMAND...: its output, how long it took, and whether it failed; goes on in any case.
+stage() {
+  local name=$1 began=$SECONDS status=0
+  shift
+  printf '\n== %s\n' "$name"
+  "$@" || status=$?
+  printf '== %s: %s after %d s (%d s in all)\n' "$name" "$([ $status -eq 0 ] && echo done || echo "exit status $status")" \
+    $((SECONDS - began)) "$SECONDS"
+  return $status
+}
+# Says what was built only when it failed.
+build_stage() {
+  local name=$1 log
+  log=$build/logs/build-${1// /-}.log
+  shift
+  if ! stage "build: $name" "$@" >"$log" 2>&1; then
+    build_failures=$((build_failures + 1))
+    grep -nE -A 12 'error|FAILED|undefined reference' "$log" | head -n 120
+    tail -n 30 "$log"
+    return 1
+  fi
+  tail -n 1 "$log"
+}
+# run_tests NAME BUILD MESON-TEST-FLAG...
+run_tests() {
+  local name=$1 directory=$2
+  shift 2
+  stage "test: $name" meson test -C "$directory" --no-rebuild --logbase "${name// /-}" --quiet "$@" || true
+  local log="$directory/meson-logs/${name// /-}.json"
+  if [ -f "$log" ]; then
+    cp "$log" "$build/logs/"
+  else
+    printf 'no tests ran\n'
+    build_failures=$((build_failures + 1))
+  fi
+}
+
+build_gcc() { meson setup "$build/gcc" "$source_root" && ninja -C "$build/gcc"; }
+build_address() {
+  CXX=clang++-19 meson setup "$build/address" "$source_root" -Doptimization=1 -Db_lundef=false \
+    -Db_sanitize=address,undefined -Dcpp_args=-fno-sanitize-recover=all && ninja -C "$build/address"
+}
+build_thread() {
+  # Only what runs on many threads: the rest has nothing to show here.
+  CXX=clang++-19 meson setup "$build/thread" "$source_root" -Doptimization=1 -Db_lundef=false -Db_sanitize=thread \
+    -Dexecutor=threads &&
+    ninja -C "$build/thread" $(python3 "$source_root/tests/ci_results.py" targets "$build/thread" concurrency)
+}
+
+export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
+
+if build_stage "g++" build_gcc; then
+  run_tests "tidy" "$build/gcc" --suite tidy
+  run_tests "unit and property" "$build/gcc" --suite unit --suite property --timeout-multiplier 4
+  run_tests "system" "$build/gcc" --suite system
+fi
+rm -rf "$build/gcc"
+if build_stage "address and undefined sanitizers" build_address; then
+  run_tests "address and undefined sanitizers" "$build/address" --suite unit --suite property --timeout-multiplier 8
+fi
+rm -rf "$build/address"
+if build_stage "thread sanitizer" build_thread; then
+  run_tests "thread sanitizer" "$build/thread" --suite concurrency --timeout-multiplier 8
+fi
+
+printf '\n'
+python3 tests/ci_results.py summary "$build_failures" "$build"/logs/*.json

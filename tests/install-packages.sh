@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs the Debian 12 packages that penstock is built from ("build") or built, run and tested with ("test").
+# Does nothing, quickly, where all of them are there.
+set -euo pipefail
+
+case "${1:-}" in
+  build | test) ;;
+  *)
+    echo "usage: ${0##*/} build|test" >&2
+    exit 2
+    ;;
+esac
+
+packages=(g++ meson ninja-build pkg-config libfuse3-dev fuse3 libtbb-dev libcli11-dev nlohmann-json3-dev zlib1g-dev
+  libzstd-dev scdoc util-linux mount e2fsprogs qemu-utils)
+if [ "$1" = test ]; then
+  # qemu-system-common has qemu-storage-daemon; procps and strace look at the daemon from outside.
+  packages+=(libgtest-dev clang-19 libclang-rt-19-dev clang-format-19 qemu-system-common fio xfsprogs
+    btrfs-progs mmdebstrap attr python3 procps strace git ca-certificates)
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "${0##*/}: run as root to install: ${missing[*]}" >&2
+  exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+options=(-q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+# A mirror that hiccups must not end an unattended run: begin again from the package lists.
+for pause in 5 15 45 0; do
+  if apt-get "${options[@]}" update && apt-get "${options[@]}" install --no-install-recommends "${missing[@]}"; then
+    exit 0
+  fi
+  echo "${0##*/}: the installation failed" >&2
+  [ "$pause" -eq 0 ] || sleep "$pause"
+done
+exit 1

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+# For the scripts in this folder: `. "$(dirname "$0")/lib.sh"` first. PENSTOCK is the program under test.
+# What a helper makes (mounts, loop devices, processes) is undone in reverse order when the script ends, however it
+# ends. Every wait polls for a condition and gives up loudly: how fast the machine is must not decide a test.
+set -euo pipefail
+shopt -s inherit_errexit
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+penstock=${PENSTOCK:?the program under test}
+
+undo=()
+cleaned_up() {
+  local status=$? index
+  trap - EXIT
+  set +e
+  [ "$status" -eq 0 ] || [ "$status" -eq 77 ] || show_state
+  for ((index = ${#undo[@]} - 1; index >= 0; index--)); do eval "${undo[index]}"; done
+  exit "$status"
+}
+trap cleaned_up EXIT
+trap 'exit 130' INT TERM HUP
+# The command must be harmless when the script has undone its part itself.
+on_exit() { undo+=("$1"); }
+
+say() { printf '%s\n' "-- $*"; }
+fail() {
+  printf 'FAIL: %s\n' "$*" >&2
+  exit 1
+}
+skip() {
+  printf 'SKIP: %s\n' "$*"
+  exit 77
+}
+show_state() {
+  printf -- '-- state at the failure\n'
+  grep -F "$work" /proc/mounts
+  losetup -a | grep -F "$work"
+  find "$work" -maxdepth 1 -name '*.log' -exec tail -n 40 {} +
+  df -h "$work"
+} >&2
+
+need() {
+  local tool
+  for tool in "$@"; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
+}
+need_fuse() { [ -c /dev/fuse ] && [ -w /dev/fuse ] || skip "no /dev/fuse"; }
+need_loop() {
+  need losetup
+  [ "$(id -u)" -eq 0 ] || skip "loop devices need root"
+  losetup -f >/dev/null 2>&1 || skip "no loop devices"
+}
+
+# Not /tmp: it may be a tmpfs, without O_DIRECT and with little room.
+work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-test-XXXXXX")
+on_exit 'rm -rf --one-file-system "$work"'
+
+# wait_until SECONDS COMMAND...: polls until the command succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.1
+  done
+}
+not() { ! "$@"; }
+is_mounted() { mountpoint -q "$1"; }
+is_gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# must_fail TEXT COMMAND...: the command fails, and what it says contains TEXT; its words are left in $said.
+must_fail() {
+  local text=$1 status=0
+  shift
+  said=$("$@" 2>&1) || status=$?
+  [ "$status" -ne 0 ] || fail "succeeded: $*"
+  [[ "$said" == *"$text"* ]] || fail "'$*' does not say '$text' but: $said"
+}
+
+mounts=0
+# mount_image [FLAG...] IMAGE: sets $mountpoint and $view, the raw file in it.
+mount_image() {
+  mounts=$((mounts + 1))
+  mountpoint=$work/mnt.$mounts
+  mkdir "$mountpoint"
+  on_exit "force_unmount '$mountpoint'"
+  "$penstock" mount "$@" "$mountpoint" || fail "penstock mount $* $mountpoint"
+  find_view
+}
+# The same with the daemon as a child of this script: sets $daemon, its process id, too.
+mount_in_foreground() {
+  mounts=$((mounts + 1))
+  mountpoint=$work/mnt.$mounts
+  mkdir "$mountpoint"
+  on_exit "force_unmount '$mountpoint'"
+  "$penstock" mount --foreground "$@" "$mountpoint" >"$mountpoint.log" 2>&1 &
+  daemon=$!
+  on_exit "kill -KILL $daemon 2>/dev/null; wait $daemon 2>/dev/null"
+  wait_until 60 is_mounted "$mountpoint" || fail "penstock mount --foreground $*: $(cat "$mountpoint.log")"
+  find_view
+}
+find_view() {
+  local files=("$mountpoint"/*.raw)
+  [ -f "${files[0]}" ] || fail "no raw file in $mountpoint: $(ls -la "$mountpoint")"
+  view=${files[0]}
+}
+# unmount_image [MOUNTPOINT]: flushes, closes the image, and says so by its exit status.
+unmount_image() {
+  "$penstock" umount "${1:-$mountpoint}" || fail "penstock umount ${1:-$mountpoint}"
+  ! is_mounted "${1:-$mountpoint}" || fail "${1:-$mountpoint} is still mounted after umount"
+}
+force_unmount() {
+  local try
+  for try in 1 2 3 4 5; do
+    is_mounted "$1" || return 0
+    umount "$1" 2>/dev/null && return 0
+    sleep 0.2
+  done
+  umount -l "$1"
+}
+
+# attach_loop FILE [FLAG...]: sets $loop.
+attach_loop() {
+  local file=$1 try node
+  shift
+  for try in 1 2 3 4 5; do
+    # Where /dev is not the kernel's own (a container's), a fresh loop device has no node yet.
+    node=$(losetup -f)
+    [ -b "$node" ] || mknod "$node" b 7 "${node#/dev/loop}" || true
+    if loop=$(losetup -f --show "$@" "$file"); then
+      on_exit "detach_loop '$loop' '$file' || true"
+      return 0
+    fi
+    sleep 0.3
+  done
+  fail "losetup $* $file"
+}
+is_attached_to() { [ "$(losetup -n -O BACK-FILE "$1" 2>/dev/null)" = "$2" ]; }
+# detach_loop DEVICE FILE: returns when the kernel has let go of the file.
+detach_loop() {
+  is_attached_to "$1" "$2" || return 0
+  losetup -d "$1"
+  wait_until 60 not is_attached_to "$1" "$2"
+}
+# mount_device DEVICE DIRECTORY [FLAG...]
+mount_device() {
+  local device=$1 directory=$2
+  shift 2
+  mkdir -p "$directory"
+  on_exit "force_unmount '$directory'"
+  mount "$@" "$device" "$directory"
+}
+# Something that looks at every new mount (a desktop, an indexer) may hold it for a moment.
+unmount_device() { wait_until 30 umount "$1" || fail "umount $1"; }
+
+# No corruption and no leaks.
+check_clean() {
+  local status=0
+  qemu-img check -q "$1" >"$work/check.log" 2>&1 || status=$?
+  [ "$status" -eq 0 ] || fail "qemu-img check $1 exits $status: $(head -c 2000 "$work/check.log")"
+}
+# Leaks at most, as after a crash.
+check_no_corruption() {
+  local status=0
+  qemu-img check "$1" >"$work/check.log" 2>&1 || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] ||
+    fail "qemu-img check $1 exits $status: $(head -c 2000 "$work/check.log")"
+}
+# compare_with_raw IMAGE RAW: the same size and bytes, as QEMU reads them.
+compare_with_raw() {
+  qemu-img compare -s -F raw "$1" "$2" >"$work/compare.log" 2>&1 || fail "$1 and $2 differ: $(cat "$work/compare.log")"
+}
+same_bytes() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
+sum_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# random_bytes SEED COUNT FILE: bytes that do not compress, the same for the same seed.
+random_bytes() {
+  python3 -c 'import random, sys
+left = int(sys.argv[2])
+source = random.Random(sys.argv[1])
+with open(sys.argv[3], "wb") as out:
+  while left:
+    piece = min(left, 1 << 20)
+    out.write(source.randbytes(piece))
+    left -= piece' "$@"
+}
+
+# debian_tree: sets $tree to a Debian root file system made from packages; kept for the other scripts of one run in
+# PENSTOCK_TEST_CACHE.
+debian_tree() {
+  local cache=${PENSTOCK_TEST_CACHE:-$work}
+  tree=$cache/debian-tree
+  [ ! -e "$tree.complete" ] || return 0
+  local try
+  for try in 1 2 3; do
+    rm -rf --one-file-system "$tree"
+    if mmdebstrap --quiet --variant=essential --mode=root --aptopt='Acquire::Retries "5"' \
+      --dpkgopt=path-exclude=/usr/share/doc/* bookworm "$tree" >"$cache/mmdebstrap.log" 2>&1; then
+      touch "$tree.complete"
+      return 0
+    fi
+    say "mmdebstrap failed ($try): $(tail -n 3 "$cache/mmdebstrap.log")"
+  done
+  # Without a mirror: the files of this machine's own essential packages.
+  say "no mirror; taking the essential packages of this machine"
+  rm -rf --one-file-system "$tree"
+  mkdir "$tree"
+  dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p' | xargs dpkg-query -L | sort -u |
+    tar -C / --create --no-recursion --ignore-failed-read --files-from=- | tar -C "$tree" --extract
+  touch "$tree.complete"
+}
