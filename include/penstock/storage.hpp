@@ -90,7 +90,7 @@ struct StorageOptions {
   bool lock = true;  ///< take and honour QEMU's byte-range locks
 };
 
-/// Opens a local path or a name with a protocol ("file:", "memory:"); the one list of protocols is in
+/// Opens a local path or a name with a protocol ("file:"); the one list of protocols is in
 /// src/storage/registry.cpp. Errors: ENOENT, EACCES, EISDIR, EAGAIN (locked by another), EINVAL (not a file or block
 /// device, unknown protocol); the message does not repeat the name.
 [[nodiscard]] Result<std::shared_ptr<Storage>> open_storage(std::string_view name, const StorageOptions& options);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A local file or block device, through the page cache.
+#pragma once
+
+#include <penstock/storage.hpp>
+
+#include "base/mutex.hpp"
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace penstock {
+
+/// A descriptor that is closed when it goes out of scope.
+class OwnedDescriptor {
+ public:
+  OwnedDescriptor() = default;
+  explicit OwnedDescriptor(int descriptor) : descriptor_(descriptor) {}
+  OwnedDescriptor(OwnedDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  OwnedDescriptor& operator=(OwnedDescriptor&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+  }
+  OwnedDescriptor(const OwnedDescriptor&) = delete;
+  OwnedDescriptor& operator=(const OwnedDescriptor&) = delete;
+  ~OwnedDescriptor();
+  [[nodiscard]] int get() const noexcept { return descriptor_; }
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// Threads: any call beside any other, but truncate() to a smaller size cuts what is written at the same time.
+/// Errors: the errno of the system call. Source: pread(2), fallocate(2), lseek(2), sd(4).
+class FileStorage final : public Storage {
+ public:
+  enum class Kind : std::uint8_t { regular, block };
+  /// What the open found out about the file.
+  struct Facts {
+    Kind kind = Kind::regular;
+    bool writable = false;
+    Limits limits;
+    StorageIdentity identity;
+    std::uint32_t sector_size = 1;  ///< block devices: what zeroing and discarding must be aligned to
+  };
+
+  FileStorage(std::string name, OwnedDescriptor descriptor, const Facts& facts)
+      : name_(std::move(name)), descriptor_(std::move(descriptor)), facts_(facts) {}
+
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] bool writable() const noexcept override { return facts_.writable; }
+  [[nodiscard]] Limits limits() const noexcept override { return facts_.limits; }
+  [[nodiscard]] StorageIdentity identity() const noexcept override { return facts_.identity; }
+  [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override;
+  [[nodiscard]] Result<> write(HostOffset offset, std::span<const std::byte> in) override;
+  [[nodiscard]] Result<> write_zeroes(HostRange range, Zeroing zeroing) override;
+  [[nodiscard]] Result<> discard(HostRange range) override;
+  [[nodiscard]] Result<> allocate(HostRange range) override;
+  [[nodiscard]] Result<> flush() override;
+  [[nodiscard]] Result<std::uint64_t> size() override;
+  [[nodiscard]] Result<> truncate(std::uint64_t size) override;
+  [[nodiscard]] Result<HostExtent> extent(HostOffset offset) override;
+  [[nodiscard]] Result<std::uint64_t> allocated_bytes() override;
+  [[nodiscard]] int descriptor() const noexcept override { return descriptor_.get(); }
+
+ private:
+  [[nodiscard]] Result<> check_change(HostRange range) const;
+  [[nodiscard]] Result<> zero_regular(HostRange range, Zeroing zeroing);
+  [[nodiscard]] Result<> zero_block(HostRange range, Zeroing zeroing);
+  [[nodiscard]] Result<> grow_to(HostOffset end);
+
+  std::string name_;
+  OwnedDescriptor descriptor_;
+  Facts facts_;
+  std::atomic<bool> flush_failed_{false};
+  Mutex mutex_;
+  std::optional<Error> flush_error_ GUARDED_BY(mutex_);
+};
+
+/// `path` is a plain path, without a protocol. Errors: as open_storage().
+[[nodiscard]] Result<std::shared_ptr<Storage>> open_file_storage(const std::string& path,
+                                                                 const StorageOptions& options);
+/// Errors: as create_storage().
+[[nodiscard]] Result<std::shared_ptr<Storage>> create_file_storage(const std::string& path);
+
+}  // namespace penstock
