@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place for oneTBB.
+#include <penstock/executor.hpp>
+
+#include "base/mutex.hpp"
+#include "exec/default_slots.hpp"
+
+#include <tbb/global_control.h>
+#include <tbb/task_arena.h>
+
+#include <vector>
+
+namespace penstock {
+
+namespace {
+
+/// Counts down calls that are still running.
+class Countdown {
+ public:
+  explicit Countdown(unsigned count) : count_(count) {}
+
+  void done() {
+    const MutexLock lock(mutex_);
+    // Notified under the lock: once wait() has seen 0, this object may be gone.
+    if (--count_ == 0) zero_.notify_all();
+  }
+  void wait() {
+    const MutexLock lock(mutex_);
+    while (count_ != 0) zero_.wait(mutex_);
+  }
+
+ private:
+  Mutex mutex_;
+  ConditionVariable zero_;
+  unsigned count_ GUARDED_BY(mutex_);
+};
+
+class TbbExecutor final : public Executor {
+ public:
+  explicit TbbExecutor(unsigned slots)
+      : slots_(slots),
+        // oneTBB gives out at most as many workers as there are cores unless this says more. The thread that calls
+        // run_on_all_slots() is none of the workers, but counts here.
+        workers_(tbb::global_control::max_allowed_parallelism,
+                 std::max<std::size_t>(
+                     slots + 1U, tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism))),
+        arena_(static_cast<int>(slots), 1) {}
+
+  [[nodiscard]] unsigned slots() const noexcept override { return slots_; }
+
+  void run_on_all_slots(const std::function<void(unsigned slot)>& work) override {
+    // Enqueued, not spawned: the calls start in any order on workers of their own and none waits on the stack of
+    // another, so a call that blocks for ever holds up nobody.
+    Countdown others(slots_ - 1);
+    for (unsigned slot = 1; slot < slots_; ++slot) {
+      arena_.enqueue([&work, &others, slot] {
+        work(slot);
+        others.done();
+      });
+    }
+    arena_.execute([&work] { work(0); });
+    others.wait();
+  }
+
+ private:
+  const unsigned slots_;
+  const tbb::global_control workers_;
+  tbb::task_arena arena_;
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_request_executor(unsigned slots) {
+  return std::make_unique<TbbExecutor>(slots == 0 ? default_slots() : slots);
+}
+
+}  // namespace penstock
