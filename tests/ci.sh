@@ -25,8 +25,7 @@ stage() {
   shift
   printf '\n== %s\n' "$name"
   "$@" || status=$?
-  printf '== %s: %s after %d s (%d s in all)\n' "$name" "$([ $status -eq 0 ] && echo done || echo "exit status $status")" \
-    $((SECONDS - began)) "$SECONDS"
+  printf '== %s: exit status %d after %d s (%d s in all)\n' "$name" "$status" $((SECONDS - began)) "$SECONDS"
   return $status
 }
 # Says what was built only when it failed.
@@ -63,6 +62,7 @@ build_address() {
 }
 build_thread() {
   # Only what runs on many threads: the rest has nothing to show here.
+  # shellcheck disable=SC2046
   CXX=clang++-19 meson setup "$build/thread" "$source_root" -Doptimization=1 -Db_lundef=false -Db_sanitize=thread \
     -Dexecutor=threads &&
     ninja -C "$build/thread" $(python3 "$source_root/tests/ci_results.py" targets "$build/thread" concurrency)

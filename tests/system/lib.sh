@@ -42,7 +42,9 @@ need() {
   local tool
   for tool in "$@"; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
 }
-need_fuse() { [ -c /dev/fuse ] && [ -w /dev/fuse ] || skip "no /dev/fuse"; }
+need_fuse() {
+  if [ ! -c /dev/fuse ] || [ ! -w /dev/fuse ]; then skip "no /dev/fuse"; fi
+}
 need_loop() {
   need losetup
   [ "$(id -u)" -eq 0 ] || skip "loop devices need root"
@@ -63,7 +65,8 @@ wait_until() {
   done
 }
 not() { ! "$@"; }
-is_mounted() { mountpoint -q "$1"; }
+# Not mountpoint(1): it takes a mount whose daemon died for none.
+is_mounted() { awk -v path="$1" '$2 == path { found = 1 } END { exit !found }' /proc/self/mounts; }
 is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # must_fail TEXT COMMAND...: the command fails, and what it says contains TEXT; its words are left in $said.
