@@ -228,6 +228,13 @@ class CreatePlan {
   [[nodiscard]] virtual Result<> write(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data) const = 0;
 };
 
+/// One -o key of create, as `create -o help` lists it.
+struct CreateOption {
+  std::string_view name;  ///< "cluster_size"
+  std::string_view type;  ///< "size", "str", "bool (on/off)", "num"
+  std::string_view help;
+};
+
 /// One format: one constant in its folder, one line in src/format/registry.cpp.
 struct Format {
   std::string_view name;
@@ -238,6 +245,8 @@ struct Format {
   /// Null: the format has no check.
   Result<CheckReport> (*check)(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
                                const CheckOptions& options);
+  /// What plan_create() knows, besides the size and the backing file that have places of their own.
+  std::span<const CreateOption> create_options = {};
 };
 
 /// All formats, raw first. Lives as long as the program.

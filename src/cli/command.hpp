@@ -14,5 +14,12 @@ struct Command {
 };
 
 // One line a subcommand, in the order in which `penstock --help` lists them; the same order as in main.cpp.
+void add_create(CLI::App& app, Command& chosen);
+void add_info(CLI::App& app, Command& chosen);
+void add_map(CLI::App& app, Command& chosen);
+void add_check(CLI::App& app, Command& chosen);
+void add_compare(CLI::App& app, Command& chosen);
+void add_resize(CLI::App& app, Command& chosen);
+void add_io(CLI::App& app, Command& chosen);
 
 }  // namespace penstock::cli

@@ -37,6 +37,13 @@ int run(int count, char** arguments) {
   app.require_subcommand(1);
   Command chosen;
   // One line a subcommand, in the order of --help.
+  add_create(app, chosen);
+  add_info(app, chosen);
+  add_map(app, chosen);
+  add_check(app, chosen);
+  add_compare(app, chosen);
+  add_resize(app, chosen);
+  add_io(app, chosen);
   try {
     app.parse(count, arguments);
   } catch (const CLI::Success& asked) {  // --help, --version

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/// penstock create: a new image, empty or over a backing file.
+#include "cli/command.hpp"
+#include "cli/common.hpp"
+#include "cli/create_options.hpp"
+#include "cli/human.hpp"
+#include "cli/image_flags.hpp"
+#include "cli/option_list.hpp"
+#include "cli/size.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+namespace penstock::cli {
+
+namespace {
+
+struct Flags {
+  std::string image;
+  std::string size;
+  std::string format = "raw";
+  std::string backing;
+  std::string backing_format;
+  std::vector<std::string> options;
+  bool unchecked = false;
+  bool quiet = false;
+};
+
+/// Takes "size", "backing_file" and "backing_fmt" out of the options: they have places of their own.
+std::string take(std::map<std::string, std::string>& options, const std::string& key) {
+  auto node = options.extract(key);
+  return node.empty() ? std::string() : std::move(node.mapped());
+}
+
+Result<NewImage> request_from(const Flags& flags) {
+  NewImage request;
+  request.path = flags.image;
+  request.format = flags.format;
+  request.check_backing = !flags.unchecked;
+  for (const std::string& list : flags.options) TRY(add_options(list, request.options));
+  const std::string option_size = take(request.options, "size");
+  if (!option_size.empty() && !flags.size.empty()) return fail(EINVAL, "the image size must be specified only once");
+  const std::string& size = flags.size.empty() ? option_size : flags.size;
+  if (!size.empty()) request.size = TRY(parse_size(size));
+  const std::string option_backing = take(request.options, "backing_file");
+  const std::string option_backing_format = take(request.options, "backing_fmt");
+  request.backing.name = flags.backing.empty() ? option_backing : flags.backing;
+  request.backing.format = flags.backing_format.empty() ? option_backing_format : flags.backing_format;
+  return request;
+}
+
+int run_create(const Flags& flags) {
+  if (std::any_of(flags.options.begin(), flags.options.end(), asks_for_help)) {
+    const auto text = create_options_text(flags.format);
+    if (!text) return report(text.error());
+    print(*text);
+    return finish_output(kSuccess);
+  }
+  if (flags.image.empty()) return usage_error("create", "image is required");
+  const auto request = request_from(flags);
+  if (!request) return usage_error("create", request.error().message());
+  const auto created = create_image(*request);
+  if (!created) return report(created.error());
+  if (!flags.quiet) print(concat("Formatting ", created->summary, '\n'));
+  return finish_output(kSuccess);
+}
+
+}  // namespace
+
+void add_create(CLI::App& app, Command& chosen) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("create", "Make a new image");
+  command->add_option("-f,--format", flags->format, "Format of the new image (raw, qcow2); raw unless given")
+      ->type_name("FMT");
+  command->add_option("-b,--backing", flags->backing, "Backing file; what the new image does not hold is read there")
+      ->type_name("BACKING");
+  command->add_option("-F,--backing-format", flags->backing_format, "Format of the backing file")->type_name("FMT");
+  command->add_flag("-u,--unsafe", flags->unchecked, "Do not open the backing file; SIZE must be given");
+  command
+      ->add_option("-o,--options", flags->options,
+                   "Options of the format, key=value,...; a comma in a value is doubled; 'help' lists them")
+      ->allow_extra_args(false)
+      ->type_name("OPTIONS");
+  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
+  command->add_option("image", flags->image, "The image file to make; an existing file is overwritten")
+      ->type_name("IMAGE");
+  command->add_option("size", flags->size, "Virtual size in bytes, or with a suffix k, M, G, T, P or E")
+      ->type_name("SIZE");
+  command->callback([flags, &chosen] { chosen.run = [flags] { return run_create(*flags); }; });
+}
+
+}  // namespace penstock::cli
