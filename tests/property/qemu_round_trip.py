@@ -139,8 +139,9 @@ class Case:
         reference = ["-b", below[0], "-F", below[1]] if below else []
         run("qemu-img", "create", "-q", "-f", "qcow2", "-o", ",".join(options), *reference, self.top, str(self.size))
         if self.random.random() < 0.7:
+            # QEMU 7.2 corrupts images to which it writes compressed clusters with lazy refcounts.
             self.qemu_changes(self.top, self.size, self.cluster,
-                              compress=0 if self.feature in ("data", "rawdata") else 1)
+                              compress=0 if self.feature in ("lazy", "data", "rawdata") else 1)
         run("qemu-img", "check", "-q", self.top)
 
     def mount(self, *flags):
