@@ -62,11 +62,11 @@ using Failure = std::unexpected<Error>;
 
 #define PENSTOCK_JOIN_(a, b) a##b
 #define PENSTOCK_JOIN(a, b) PENSTOCK_JOIN_(a, b)
-#define PENSTOCK_TRY(result, expression)                                             \
-  __extension__({                                                                    \
-    auto result = (expression);                                                      \
-    if (!result) return ::penstock::Failure(std::move(result).error());              \
-    *std::move(result);                                                              \
+#define PENSTOCK_TRY(result, expression)                                \
+  __extension__({                                                       \
+    auto result = (expression);                                         \
+    if (!result) return ::penstock::Failure(std::move(result).error()); \
+    *std::move(result);                                                 \
   })
 /// The value of a Result, or leaves the function with its error.
 #define TRY(expression) PENSTOCK_TRY(PENSTOCK_JOIN(try_result_, __COUNTER__), expression)

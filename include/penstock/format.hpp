@@ -25,10 +25,10 @@ enum class MappingKind : std::uint8_t {
 /// Where one run of guest bytes lives.
 struct Mapping {
   MappingKind kind = MappingKind::unallocated;
-  std::uint64_t length = 0;    ///< guest bytes from the offset asked for, at least 1, never more than asked
-  Storage* storage = nullptr;  ///< data and compressed; zero too where host room is kept for it
-  HostOffset host_offset;      ///< of the guest offset asked for; compressed: of the packed bytes
-  bool in_place = false;       ///< data: may be overwritten where it lies, nobody else refers to it
+  std::uint64_t length = 0;         ///< guest bytes from the offset asked for, at least 1, never more than asked
+  Storage* storage = nullptr;       ///< data and compressed; zero too where host room is kept for it
+  HostOffset host_offset;           ///< of the guest offset asked for; compressed: of the packed bytes
+  bool in_place = false;            ///< data: may be overwritten where it lies, nobody else refers to it
   std::uint32_t packed_length = 0;  ///< compressed: bytes to read, an upper bound that may reach past the end of file
   GuestOffset cluster;              ///< compressed: first guest byte of the cluster that unpack() yields
 };
@@ -75,8 +75,8 @@ struct Geometry {
 };
 
 struct Capabilities {
-  bool compressed = false;    ///< map() may answer compressed
-  bool sparse_data = false;   ///< holes of the host file are holes of the disk (raw)
+  bool compressed = false;   ///< map() may answer compressed
+  bool sparse_data = false;  ///< holes of the host file are holes of the disk (raw)
   bool resize = false;
   bool always_in_place = false;  ///< every byte is mapped in place; reserve() is never needed (raw)
 };
@@ -197,9 +197,9 @@ struct CheckOptions {
 
 /// What `qemu-img check` reports.
 struct CheckReport {
-  std::uint64_t corruptions = 0;        ///< left after repair
-  std::uint64_t leaks = 0;              ///< left after repair
-  std::uint64_t check_errors = 0;       ///< places that could not be examined
+  std::uint64_t corruptions = 0;   ///< left after repair
+  std::uint64_t leaks = 0;         ///< left after repair
+  std::uint64_t check_errors = 0;  ///< places that could not be examined
   std::uint64_t corruptions_fixed = 0;
   std::uint64_t leaks_fixed = 0;
   std::uint64_t total_clusters = 0;
@@ -212,7 +212,7 @@ struct CheckReport {
 struct CreateRequest {
   std::uint64_t size = 0;  ///< virtual size, bytes, a multiple of 512
   BackingReference backing;
-  std::uint64_t backing_size = 0;  ///< virtual size of the backing file, 0 without one
+  std::uint64_t backing_size = 0;              ///< virtual size of the backing file, 0 without one
   std::map<std::string, std::string> options;  ///< -o key=value, as qemu-img names them
 };
 

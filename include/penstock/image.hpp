@@ -11,12 +11,12 @@
 namespace penstock {
 
 struct ImageOptions {
-  std::string format;       ///< of the top layer; empty: probed where that is safe
+  std::string format;  ///< of the top layer; empty: probed where that is safe
   bool writable = false;
-  bool lock = true;         ///< QEMU's byte-range locks on every layer
-  bool backing = true;      ///< false: the top layer alone, unallocated reads as zero
-  bool data_files = true;   ///< false: an image that names an external data file is refused
-  bool probe_backing = false;  ///< a backing file without a stored format may be probed
+  bool lock = true;                        ///< QEMU's byte-range locks on every layer
+  bool backing = true;                     ///< false: the top layer alone, unallocated reads as zero
+  bool data_files = true;                  ///< false: an image that names an external data file is refused
+  bool probe_backing = false;              ///< a backing file without a stored format may be probed
   std::uint64_t cache_bytes = 64U << 20U;  ///< metadata and unpacked clusters, all layers together
 };
 
@@ -35,10 +35,10 @@ struct Extent {
 
 /// One layer as the user knows it.
 struct LayerInfo {
-  std::string path;            ///< as given, or as resolved from the overlay's backing name
+  std::string path;  ///< as given, or as resolved from the overlay's backing name
   std::string format;
-  BackingReference backing;    ///< as stored
-  std::string backing_path;    ///< the backing name resolved; empty without one
+  BackingReference backing;  ///< as stored
+  std::string backing_path;  ///< the backing name resolved; empty without one
   std::uint64_t virtual_size = 0;
   std::uint64_t allocated_bytes = 0;
   FormatInfo details;

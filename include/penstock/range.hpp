@@ -67,7 +67,9 @@ using HostRange = Range<HostSpace>;
 [[nodiscard]] constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t unit) {
   return align_down(value + (unit - 1), unit);
 }
-[[nodiscard]] constexpr bool is_aligned(std::uint64_t value, std::uint64_t unit) { return value % unit == 0; }
+[[nodiscard]] constexpr bool is_aligned(std::uint64_t value, std::uint64_t unit) {
+  return value % unit == 0;
+}
 [[nodiscard]] constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t unit) {
   return value / unit + (value % unit != 0 ? 1 : 0);
 }

@@ -21,15 +21,15 @@ enum class Zeroing : std::uint8_t {
 };
 
 struct Limits {
-  std::uint32_t io_alignment = 1;     ///< offsets and lengths of read and write are multiples of this
-  std::uint32_t block_size = 4096;    ///< st_blksize: the size at which I/O is efficient, and a hole can be punched
-  std::uint64_t size_max = INT64_MAX; ///< no byte can be stored at or behind this offset
+  std::uint32_t io_alignment = 1;      ///< offsets and lengths of read and write are multiples of this
+  std::uint32_t block_size = 4096;     ///< st_blksize: the size at which I/O is efficient, and a hole can be punched
+  std::uint64_t size_max = INT64_MAX;  ///< no byte can be stored at or behind this offset
 };
 
 /// One run of a storage with one answer from SEEK_DATA/SEEK_HOLE.
 struct HostExtent {
-  bool data = true;         ///< false: reads as zero and takes no room
-  std::uint64_t length = 0; ///< bytes for which the answer holds, at least 1 before the end, 0 at the end
+  bool data = true;          ///< false: reads as zero and takes no room
+  std::uint64_t length = 0;  ///< bytes for which the answer holds, at least 1 before the end, 0 at the end
 };
 
 /// Tells two names for the same bytes apart from two things. Source: stat(2).

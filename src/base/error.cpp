@@ -5,7 +5,9 @@
 
 namespace penstock {
 
-Failure system_failure(std::string_view what) { return system_failure(what, errno); }
+Failure system_failure(std::string_view what) {
+  return system_failure(what, errno);
+}
 
 Failure system_failure(std::string_view what, int number) {
   std::string message(what);

@@ -10,8 +10,12 @@
 namespace penstock {
 
 namespace text_detail {
-inline void append(std::string& out, std::string_view piece) { out.append(piece); }
-inline void append(std::string& out, char piece) { out.push_back(piece); }
+inline void append(std::string& out, std::string_view piece) {
+  out.append(piece);
+}
+inline void append(std::string& out, char piece) {
+  out.push_back(piece);
+}
 template <std::integral Integer>
   requires(!std::same_as<Integer, char> && !std::same_as<Integer, bool>)
 void append(std::string& out, Integer piece) {

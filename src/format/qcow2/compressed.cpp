@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/compressed.hpp"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include <memory>
+
+namespace penstock::qcow2 {
+
+namespace {
+
+class Inflater {
+ public:
+  // A window of 2^15 reads what any encoder wrote, also those that kept to the 2^12 the format asks for.
+  Inflater() : ready_(inflateInit2(&stream_, -15) == Z_OK) {}
+  ~Inflater() {
+    if (ready_) inflateEnd(&stream_);
+  }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+
+  Result<> run(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+    if (!ready_ || inflateReset(&stream_) != Z_OK) return fail(ENOMEM, "no memory for decompression");
+    // zlib's input pointer is not const by default; it does not write there.
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));
+    stream_.avail_in = static_cast<uInt>(packed.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(cluster.data());
+    stream_.avail_out = static_cast<uInt>(cluster.size());
+    const int status = inflate(&stream_, Z_FINISH);
+    if ((status == Z_STREAM_END || status == Z_BUF_ERROR) && stream_.avail_out == 0) return {};
+    return corrupt("deflate data is damaged");
+  }
+
+ private:
+  z_stream stream_{};
+  bool ready_;
+};
+
+struct FreeContext {
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+Result<> unpack_zstd(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+  static thread_local const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+  if (!context) return fail(ENOMEM, "no memory for decompression");
+  ZSTD_DCtx_reset(context.get(), ZSTD_reset_session_only);
+  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
+  ZSTD_outBuffer out{cluster.data(), cluster.size(), 0};
+  std::size_t status = 1;
+  while (out.pos < out.size) {
+    const auto in_before = in.pos;
+    const auto out_before = out.pos;
+    status = ZSTD_decompressStream(context.get(), &out, &in);
+    const bool stuck = in.pos == in_before && out.pos == out_before;
+    if (ZSTD_isError(status) != 0 || stuck) return corrupt("zstd data is damaged");
+  }
+  // The frame that completes the cluster ends there: 0 says that it did.
+  if (status != 0) return corrupt("zstd data is longer than the cluster");
+  return {};
+}
+
+}  // namespace
+
+Result<> unpack_cluster(std::uint8_t type, std::span<const std::byte> packed, std::span<std::byte> cluster) {
+  if (type == 1) return unpack_zstd(packed, cluster);
+  static thread_local Inflater inflater;
+  return inflater.run(packed, cluster);
+}
+
+}  // namespace penstock::qcow2

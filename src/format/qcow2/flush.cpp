@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bringing changes to disk in an order that leaves leaks at most, wherever it is cut.
+//
+//   data, refcount blocks | refcount table | L2 tables | L1 entries | lowered refcounts | punch, reuse
+//
+// Each bar is a barrier. What is written is the state at one moment (take_pending), so that a change published later
+// never reaches the disk ahead of its data. With lazy refcounts the stages of counts are left out: the dirty bit
+// stands in for them until close().
+#include "format/qcow2/qcow2_driver.hpp"
+
+namespace penstock::qcow2 {
+
+struct Driver::Pending {
+  std::vector<TableCache::Copy> tables;
+  std::vector<std::uint64_t> l1_indexes;
+  std::vector<std::uint64_t> l1_values;
+  std::vector<ClusterRun> drops;
+  std::vector<std::uint64_t> count_entries;  // of the refcount table
+  bool lazy = false;
+};
+
+Result<> Driver::flush() {
+  const MutexLock lock(flush_mutex_);
+  return flush_stages();
+}
+
+Result<> Driver::close() {
+  const MutexLock lock(flush_mutex_);
+  TRY(flush_stages());
+  return clear_dirty_bit();
+}
+
+Result<> Driver::flush_stages() {
+  Pending pending;
+  const auto outcome = [&]() -> Result<> {
+    flush_mutex_.assert_held();
+    TRY(take_pending(pending));
+    if (data_ != storage_) TRY(data_->flush());
+    if (pending.lazy) {
+      TRY(storage_->flush());
+    } else {
+      TRY(write_counts(pending));
+    }
+    TRY(write_links(pending));
+    return give_back(pending);
+  }();
+  if (!outcome) put_back(pending);
+  return outcome;
+}
+
+Result<> Driver::take_pending(Pending& pending) {
+  const ExclusiveLock lock(mutex_);
+  pending.lazy = header_.lazy_refcounts() && header_.dirty();
+  pending.tables = l2_cache_.copy_dirty();
+  pending.l1_indexes.assign(l1_changed_.begin(), l1_changed_.end());
+  for (const std::uint64_t index : pending.l1_indexes) pending.l1_values.push_back(l1_[index]);
+  l1_changed_.clear();
+  pending.drops = allocator_.take_drops();
+  // A cluster that was filled by leaving it as it was (zeroes behind the end) must lie inside the file. Under the lock
+  // nobody can be given room behind end_of_use(), so this cuts nothing off.
+  if (const std::uint64_t end = allocator_.end_of_use(); writable_ && end > covered_end_) {
+    if (TRY(storage_->size()) < end) TRY(storage_->truncate(end));
+    covered_end_ = end;
+  }
+  if (pending.lazy) return {};
+  pending.count_entries = refcounts_.take_changed_entries();
+  return refcounts_.write_blocks();
+}
+
+Result<> Driver::write_counts(Pending& pending) {
+  TRY(storage_->flush());
+  if (pending.count_entries.empty()) return {};
+  {
+    const ExclusiveLock lock(mutex_);
+    TRY(refcounts_.write_entries(pending.count_entries));
+  }
+  TRY(storage_->flush());
+  pending.count_entries.clear();
+  return {};
+}
+
+Result<> Driver::write_links(Pending& pending) {
+  if (!pending.tables.empty()) {
+    for (const TableCache::Copy& copy : pending.tables) {
+      TRY(storage_->write(copy.table->offset() + copy.from, copy.bytes));
+    }
+    TRY(storage_->flush());
+    const ExclusiveLock lock(mutex_);
+    for (const TableCache::Copy& copy : pending.tables) l2_cache_.finish(copy, true);
+    pending.tables.clear();
+  }
+  if (!pending.l1_indexes.empty()) {
+    {
+      const SharedLock lock(mutex_);
+      for (std::size_t at = 0; at < pending.l1_indexes.size(); ++at) {
+        TRY(write_header_field(*storage_, header_.l1_offset + pending.l1_indexes[at] * 8, pending.l1_values[at]));
+      }
+    }
+    TRY(storage_->flush());
+    pending.l1_indexes.clear();
+  }
+  return {};
+}
+
+Result<> Driver::give_back(Pending& pending) {
+  {
+    const ExclusiveLock lock(mutex_);
+    allocator_.settle(pending.drops);
+    pending.drops.clear();
+    if (!allocator_.any_freed() && !refcounts_.blocks_changed()) return {};
+    if (!pending.lazy) TRY(refcounts_.write_blocks());
+    if (!allocator_.any_freed()) return {};
+  }
+  if (!pending.lazy) TRY(storage_->flush());
+  std::vector<ClusterRun> freed;
+  {
+    const ExclusiveLock lock(mutex_);
+    freed = allocator_.take_freed();
+  }
+  // Punch before anybody can be given the clusters again: a late punch would erase the next owner's data.
+  Result<> outcome;
+  for (const ClusterRun& run : freed) {
+    if (outcome) {
+      outcome = storage_->discard({{run.first * geometry_.cluster_size}, run.count * geometry_.cluster_size});
+    }
+  }
+  const ExclusiveLock lock(mutex_);
+  allocator_.reuse(freed);
+  return outcome;
+}
+
+void Driver::put_back(Pending& pending) {
+  const ExclusiveLock lock(mutex_);
+  for (const TableCache::Copy& copy : pending.tables) l2_cache_.finish(copy, false);
+  l1_changed_.insert(pending.l1_indexes.begin(), pending.l1_indexes.end());
+  allocator_.put_back_drops(pending.drops);
+  refcounts_.put_back_entries(pending.count_entries);
+}
+
+Result<> Driver::clear_dirty_bit() {
+  {
+    const ExclusiveLock lock(mutex_);
+    if (!writable_ || !header_.dirty()) return {};
+    TRY(refcounts_.write_blocks());
+  }
+  TRY(storage_->flush());
+  {
+    const ExclusiveLock lock(mutex_);
+    TRY(refcounts_.write_entries(refcounts_.take_changed_entries()));
+  }
+  TRY(storage_->flush());
+  const ExclusiveLock lock(mutex_);
+  TRY(write_header_field(*storage_, kIncompatibleField, header_.incompatible & ~std::uint64_t{kDirty}));
+  TRY(storage_->flush());
+  header_.incompatible &= ~std::uint64_t{kDirty};
+  return {};
+}
+
+}  // namespace penstock::qcow2
