@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/client.hpp"
+
+#include "base/text.hpp"
+
+#include <sys/socket.h>
+#include <sys/xattr.h>
+
+#include <array>
+#include <climits>
+
+namespace penstock::control {
+
+Result<std::string> find_control_socket(const std::string& mountpoint) {
+  std::array<char, PATH_MAX> value;
+  const ssize_t length = getxattr(mountpoint.c_str(), "user.penstock.control", value.data(), value.size());
+  if (length > 0) return std::string(value.data(), static_cast<std::size_t>(length));
+  if (length == 0 || errno == ENODATA || errno == EOPNOTSUPP) {
+    return fail(EINVAL, concat(mountpoint, ": no image is mounted here by penstock"));
+  }
+  if (errno == ENOTCONN) {
+    return fail(ENOTCONN, concat(mountpoint, ": the daemon is gone; run 'umount ", mountpoint, "' or 'fusermount3 -u ",
+                                 mountpoint, "'"));
+  }
+  return system_failure(mountpoint);
+}
+
+Result<Client> Client::connect(const std::string& socket_path) {
+  Client client(TRY(connect_to(socket_path)));
+  const Json first = TRY(client.receive());
+  if (!first.is_object() || !first.contains("QMP")) {
+    return fail(EPROTO, concat(socket_path, ": does not greet as QMP does"));
+  }
+  TRY(client.execute("qmp_capabilities"));
+  return client;
+}
+
+Result<Json> Client::execute(const std::string& command, const Json& arguments) {
+  Json request = {{"execute", command}};
+  if (!arguments.empty()) request["arguments"] = arguments;
+  std::string line = to_line(request);
+  while (!line.empty()) {
+    const ssize_t sent = ::send(descriptor_.get(), line.data(), line.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return system_failure("cannot send to the daemon");
+    line.erase(0, static_cast<std::size_t>(sent));
+  }
+  for (;;) {
+    Json message = TRY(receive());
+    if (const auto result = message.find("return"); result != message.end()) return *result;
+    if (const auto error = message.find("error"); error != message.end() && error->is_object()) {
+      return fail(EREMOTEIO, error->value("desc", "the daemon gave no reason"));
+    }
+  }
+}
+
+Result<Json> Client::receive() {
+  while (!framer_.has_next()) {
+    std::array<char, 4096> buffer;
+    const ssize_t got = ::recv(descriptor_.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_failure("cannot hear from the daemon");
+    if (got == 0) return fail(EPIPE, "the daemon went away without an answer");
+    TRY(framer_.feed({buffer.data(), static_cast<std::size_t>(got)}));
+  }
+  Json message = Json::parse(framer_.next(), nullptr, false);
+  if (message.is_discarded() || !message.is_object()) return fail(EPROTO, "the daemon's answer is not JSON");
+  return message;
+}
+
+}  // namespace penstock::control

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Talking to a daemon: what `umount` and `status` use.
+#pragma once
+
+#include "control/protocol.hpp"
+#include "control/socket.hpp"
+
+#include <string>
+
+namespace penstock::control {
+
+/// The control socket of the view at `mountpoint` (or of a file in it), from its attribute user.penstock.control.
+/// Errors: EINVAL when no penstock view is there.
+[[nodiscard]] Result<std::string> find_control_socket(const std::string& mountpoint);
+
+/// One connection. Threads: one at a time.
+class Client {
+ public:
+  /// Connects, reads the greeting and negotiates. Errors: ECONNREFUSED and ENOENT when the daemon is gone.
+  [[nodiscard]] static Result<Client> connect(const std::string& socket_path);
+
+  /// Sends a command and waits for its answer, however long that takes; events are skipped.
+  /// Errors: EREMOTEIO with the daemon's own words; EPIPE when it went away without an answer.
+  [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments = Json::object());
+
+ private:
+  explicit Client(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
+  [[nodiscard]] Result<Json> receive();
+
+  Descriptor descriptor_;
+  Framer framer_{16U << 20U};
+};
+
+}  // namespace penstock::control

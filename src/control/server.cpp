@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/server.hpp"
+
+#include "base/text.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+namespace penstock::control {
+
+namespace {
+
+constexpr std::size_t kOutputBytesMax = 4U << 20U;
+constexpr std::size_t kClientMessageBytesMax = 64U << 10U;
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::open(std::string version) {
+  const std::string directory = TRY(runtime_directory());
+  auto socket = TRY(listen_on(directory, concat(getpid())));
+  Descriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) {
+    const auto problem = system_failure("cannot make an event descriptor");
+    unlink(socket.path.c_str());
+    return problem;
+  }
+  return std::unique_ptr<Server>(new Server(std::move(socket), std::move(wake), std::move(version)));
+}
+
+Server::Server(ListeningSocket socket, Descriptor wake, std::string version)
+    : socket_(std::move(socket)), wake_(std::move(wake)), version_(std::move(version)) {}
+
+Server::~Server() {
+  if (socket_.descriptor) unlink(socket_.path.c_str());
+}
+
+void Server::run() {
+  for (;;) {
+    std::vector<pollfd> waiting{{wake_.get(), POLLIN, 0}, {socket_.descriptor.get(), POLLIN, 0}};
+    for (const auto& [descriptor, ready] : watched_) waiting.push_back({descriptor, POLLIN, 0});
+    const std::size_t first_client = waiting.size();
+    for (const auto& client : clients_) {
+      const bool sends = !client->output.empty();
+      waiting.push_back({client->descriptor.get(), static_cast<short>(sends ? POLLIN | POLLOUT : POLLIN), 0});
+    }
+    // Nothing can be done about a failure but to try again; EINTR is the only one that is expected.
+    if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
+    if (waiting[0].revents != 0) return;
+    const std::size_t known_clients = clients_.size();
+    for (std::size_t i = 0; i < known_clients; ++i) {
+      Client& client = *clients_[i];
+      const short events = waiting[first_client + i].revents;
+      if ((events & POLLOUT) != 0) send_pending(client);
+      if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) serve_input(client);
+    }
+    for (std::size_t i = 0; i < watched_.size(); ++i) {
+      if (waiting[2 + i].revents != 0) watched_[i].second();
+    }
+    if (waiting[1].revents != 0) accept_client();
+    std::erase_if(clients_, [](const auto& client) {
+      return !client->descriptor || (client->closing && client->output.empty());
+    });
+  }
+}
+
+void Server::stop() {
+  const std::uint64_t one = 1;
+  // Fails only when the counter is full, and then run() wakes anyway.
+  static_cast<void>(!write(wake_.get(), &one, sizeof one));
+}
+
+void Server::finish(const Result<>& outcome) {
+  for (const auto& client : clients_) {
+    if (!client->quits || !client->descriptor) continue;
+    // Back to blocking: this answer is the reason why the client waits.
+    fcntl(client->descriptor.get(), F_SETFL, 0);
+    const timeval limit{5, 0};
+    setsockopt(client->descriptor.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    send(*client, outcome ? answer(Json::object(), client->quit_id)
+                          : failure("GenericError", outcome.error().message(), client->quit_id));
+  }
+  clients_.clear();
+  unlink(socket_.path.c_str());
+  socket_.descriptor.reset();
+}
+
+void Server::accept_client() {
+  Descriptor descriptor(accept4(socket_.descriptor.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!descriptor) return;
+  if (!is_same_user(descriptor.get()) || clients_.size() >= kClientsMax) return;
+  auto client = std::make_unique<Client>();
+  client->framer = Framer(kClientMessageBytesMax);
+  client->descriptor = std::move(descriptor);
+  send(*client, greeting(version_));
+  clients_.push_back(std::move(client));
+}
+
+void Server::serve_input(Client& client) {
+  if (client.closing || !client.descriptor) return;
+  std::array<char, 4096> buffer;
+  const ssize_t got = ::recv(client.descriptor.get(), buffer.data(), buffer.size(), 0);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) return client.descriptor.reset();
+  const auto taken = client.framer.feed({buffer.data(), static_cast<std::size_t>(got)});
+  while (client.framer.has_next() && client.descriptor && !client.closing) handle(client, client.framer.next());
+  if (!taken && client.descriptor) {
+    send(client, failure("GenericError", taken.error().message(), {}));
+    client.closing = true;
+  }
+}
+
+void Server::handle(Client& client, const std::string& message) {
+  const Json request = Json::parse(message, nullptr, false);
+  if (request.is_discarded()) return send(client, failure("GenericError", "the message is not JSON", {}));
+  if (!request.is_object()) return send(client, failure("GenericError", "the message is not an object", {}));
+  const Json id = request.value("id", Json());
+  for (const auto& [key, value] : request.items()) {
+    if (key != "execute" && key != "arguments" && key != "id") {
+      return send(client, failure("GenericError", concat("unexpected member '", key, "'"), id));
+    }
+  }
+  const auto command = request.find("execute");
+  if (command == request.end() || !command->is_string()) {
+    return send(client, failure("GenericError", "the member 'execute' is missing or no string", id));
+  }
+  const Json arguments = request.value("arguments", Json::object());
+  if (!arguments.is_object()) {
+    return send(client, failure("GenericError", "the member 'arguments' is not an object", id));
+  }
+  const Json reply = execute(client, command->get<std::string>(), arguments, id);
+  if (!reply.is_null()) send(client, reply);
+}
+
+Json Server::execute(Client& client, const std::string& command, const Json& arguments, const Json& id) {
+  const auto not_found = [&id](const std::string& description) { return failure("CommandNotFound", description, id); };
+  if (command == "qmp_capabilities") {
+    if (client.negotiated) return not_found("capabilities are negotiated already");
+    client.negotiated = true;
+    return answer(Json::object(), id);
+  }
+  if (!client.negotiated) return not_found("expecting capabilities negotiation with 'qmp_capabilities'");
+  if (command == "query-commands") {
+    Json names = Json::array({{{"name", "qmp_capabilities"}}, {{"name", "query-commands"}}, {{"name", "quit"}}});
+    for (const auto& [name, handler] : handlers_) names.push_back({{"name", name}});
+    return answer(std::move(names), id);
+  }
+  if (command == "quit" && quit_) {
+    if (const auto done = quit_(); !done) return failure("GenericError", done.error().message(), id);
+    client.quits = true;
+    client.quit_id = id;
+    return {};
+  }
+  const auto found = handlers_.find(command);
+  if (found == handlers_.end()) return not_found(concat("The command ", command, " has not been found"));
+  auto result = found->second(arguments);
+  if (!result) return failure("GenericError", result.error().message(), id);
+  return answer(*std::move(result), id);
+}
+
+void Server::send(Client& client, const Json& message) {
+  client.output += to_line(message);
+  send_pending(client);
+  // A client that asks and does not read is not worth the memory.
+  if (client.output.size() > kOutputBytesMax) client.descriptor.reset();
+}
+
+void Server::send_pending(Client& client) {
+  while (!client.output.empty() && client.descriptor) {
+    const ssize_t sent = ::send(client.descriptor.get(), client.output.data(), client.output.size(), MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN) client.descriptor.reset();
+      return;
+    }
+    client.output.erase(0, static_cast<std::size_t>(sent));
+  }
+}
+
+}  // namespace penstock::control
