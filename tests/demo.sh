@@ -18,7 +18,7 @@ run() {
 
 step "packages and build"
 tests/install-packages.sh build
-[ -f build-demo/build.ninja ] || meson setup build-demo -Dtests=false --buildtype=release
+[ -f build-demo/build.ninja ] || meson setup build-demo -Dtests=false
 ninja -C build-demo
 penstock=$PWD/build-demo/src/cli/penstock
 
