@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/create_options.hpp"
+
+#include "base/text.hpp"
+
+#include <array>
+#include <bit>
+#include <charconv>
+
+namespace penstock::qcow2 {
+
+namespace {
+
+using Options = std::map<std::string, std::string>;
+
+constexpr std::array kKnownOptions{"backing_file",     "backing_fmt",   "cluster_size",  "compat",
+                                   "compression_type", "data_file",     "data_file_raw", "extended_l2",
+                                   "lazy_refcounts",   "preallocation", "refcount_bits", "size"};
+
+Failure invalid(std::string message) {
+  return fail(EINVAL, std::move(message));
+}
+
+std::string lower_case(std::string text) {
+  for (char& character : text) {
+    if (character >= 'A' && character <= 'Z') character = static_cast<char>(character - 'A' + 'a');
+  }
+  return text;
+}
+
+std::string option(const Options& options, const char* name, std::string_view otherwise = {}) {
+  const auto found = options.find(name);
+  return found == options.end() ? std::string(otherwise) : found->second;
+}
+
+Result<bool> switch_option(const Options& options, const char* name) {
+  const std::string text = option(options, name, "off");
+  if (text == "on" || text == "yes" || text == "true" || text == "y") return true;
+  if (text == "off" || text == "no" || text == "false" || text == "n") return false;
+  return invalid(concat("option '", name, "' expects 'on' or 'off', not '", printable(text), "'"));
+}
+
+/// Bytes, with qemu-img's suffixes: 65536, 64k, 2M.
+Result<std::uint64_t> size_option(const Options& options, const char* name, std::uint64_t otherwise) {
+  const auto found = options.find(name);
+  if (found == options.end()) return otherwise;
+  const std::string& text = found->second;
+  std::uint64_t number = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string suffix = lower_case({end, text.data() + text.size()});
+  constexpr std::string_view kSuffixes = "bkmgtpe";
+  const auto power = suffix.empty() ? 0 : kSuffixes.find(suffix.front());
+  const auto shift = static_cast<unsigned>(power * 10);
+  if (problem != std::errc() || suffix.size() > 1 || power == std::string_view::npos ||
+      number > (UINT64_MAX >> shift)) {
+    return invalid(concat("option '", name, "' expects a size such as 65536, 64k or 2M, not '", printable(text), "'"));
+  }
+  return number << shift;
+}
+
+Result<std::uint64_t> number_option(const Options& options, const char* name, std::uint64_t otherwise) {
+  const auto found = options.find(name);
+  if (found == options.end()) return otherwise;
+  std::uint64_t number = 0;
+  const std::string& text = found->second;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (problem != std::errc() || end != text.data() + text.size()) {
+    return invalid(concat("option '", name, "' expects a number, not '", printable(text), "'"));
+  }
+  return number;
+}
+
+Result<> refuse_unknown(const Options& options) {
+  for (const auto& [name, value] : options) {
+    if (name == "encryption" || name.starts_with("encrypt.")) {
+      return fail(ENOTSUP, "penstock cannot make encrypted images; use 'qemu-img create', or leave the option out");
+    }
+    if (std::ranges::find(kKnownOptions, std::string_view(name)) == kKnownOptions.end()) {
+      return invalid(concat("qcow2 has no option '", printable(name), "'"));
+    }
+  }
+  return {};
+}
+
+Result<std::uint32_t> version_of(const Options& options) {
+  const std::string text = option(options, "compat", "1.1");
+  if (text == "0.10" || text == "v2") return 2U;
+  if (text == "1.1" || text == "v3") return 3U;
+  return invalid(concat("option 'compat' is 0.10 (v2) or 1.1 (v3), not '", printable(text), "'"));
+}
+
+Result<Preallocation> preallocation_of(const Options& options) {
+  const std::string text = option(options, "preallocation", "off");
+  if (text == "off") return Preallocation::off;
+  if (text == "metadata") return Preallocation::metadata;
+  if (text == "falloc") return Preallocation::falloc;
+  if (text == "full") return Preallocation::full;
+  return invalid(concat("option 'preallocation' is off, metadata, falloc or full, not '", printable(text), "'"));
+}
+
+Result<std::uint8_t> compression_of(const Options& options) {
+  const std::string text = option(options, "compression_type", "zlib");
+  if (text == "zlib") return std::uint8_t{0};
+  if (text == "zstd") return std::uint8_t{1};
+  return invalid(concat("option 'compression_type' is zlib or zstd, not '", printable(text), "'"));
+}
+
+/// -b and -o backing_file name the same thing; two different answers are a mistake.
+Result<std::string> backing_part(const Options& options, const char* name, const std::string& given) {
+  const std::string text = option(options, name, given);
+  if (given.empty() || text == given) return text;
+  return invalid(concat("the backing file is given twice, as '", printable(given), "' and '", printable(text), "'"));
+}
+
+Result<> check_version_2(const CreateOptions& made) {
+  if (made.version >= 3) return {};
+  const char* feature = made.lazy_refcounts          ? "lazy refcounts"
+                        : made.refcount_order != 4   ? "refcounts of other than 16 bits"
+                        : made.compression_type != 0 ? "compression types other than zlib"
+                        : made.extended_l2           ? "extended L2 entries"
+                        : !made.data_file.empty()    ? "external data files"
+                                                     : nullptr;
+  if (feature == nullptr) return {};
+  return invalid(concat(feature, " need compatibility level 1.1 (compat=v3)"));
+}
+
+Result<> check_together(const CreateOptions& made) {
+  TRY(check_version_2(made));
+  const bool has_backing = !made.backing.name.empty();
+  if (!has_backing && !made.backing.format.empty()) return invalid("backing format given without a backing file");
+  if (made.extended_l2 && made.cluster_bits < 14) {
+    return invalid("extended L2 entries need clusters of at least 16384 bytes");
+  }
+  if (made.data_file_raw && made.data_file.empty()) return invalid("data_file_raw needs data_file");
+  if (made.data_file_raw && has_backing) return invalid("a backing file and data_file_raw exclude each other");
+  if (has_backing && made.preallocation != Preallocation::off && !made.extended_l2) {
+    return invalid("a backing file goes with preallocation only if extended_l2 is on");
+  }
+  if (made.backing.name.size() > 1023) return invalid("backing file name is longer than 1023 bytes");
+  if (made.backing.format.size() > 15) return invalid("backing format name is longer than 15 bytes");
+  return {};
+}
+
+Result<> check_size(const CreateOptions& made) {
+  const std::uint32_t entry_bits = made.extended_l2 ? 4 : 3;
+  const std::uint64_t l2_span_bits = 2 * made.cluster_bits - entry_bits;
+  const std::uint64_t size_max = kL1EntriesMax << l2_span_bits;
+  if (made.size <= size_max) return {};
+  return fail(EFBIG, concat("clusters of ", 1U << made.cluster_bits, " bytes allow a virtual size of at most ",
+                            size_max, " bytes; use a larger cluster_size"));
+}
+
+/// qemu-img doubles commas, so that its line can be read back.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char character : printable(text)) out.append(character == ',' ? 2 : 1, character);
+  return out;
+}
+
+std::string summary_of(const Options& options, const CreateOptions& made, std::uint64_t size) {
+  std::string out = concat("cluster_size=", 1U << made.cluster_bits);
+  const auto add = [&out](const char* name, std::string_view value) { out.append(concat(" ", name, "=", value)); };
+  const auto add_given = [&](const char* name) {
+    if (options.contains(name)) add(name, options.at(name));
+  };
+  add("extended_l2", made.extended_l2 ? "on" : "off");
+  add_given("preallocation");
+  add("compression_type", made.compression_type == 0 ? "zlib" : "zstd");
+  add("size", std::to_string(size));
+  add_given("compat");
+  if (!made.backing.name.empty()) add("backing_file", escaped(made.backing.name));
+  if (!made.backing.format.empty()) add("backing_fmt", escaped(made.backing.format));
+  if (!made.data_file.empty()) add("data_file", escaped(made.data_file));
+  if (options.contains("data_file_raw")) add("data_file_raw", made.data_file_raw ? "on" : "off");
+  add("lazy_refcounts", made.lazy_refcounts ? "on" : "off");
+  add("refcount_bits", std::to_string(1U << made.refcount_order));
+  return out;
+}
+
+}  // namespace
+
+Result<CreateOptions> read_create_options(const CreateRequest& request) {
+  const Options& options = request.options;
+  TRY(refuse_unknown(options));
+  const std::uint64_t size = request.size != 0 ? request.size : TRY(size_option(options, "size", 0));
+  if (size > INT64_MAX - 511U) return fail(EFBIG, "virtual size is too large");
+  const std::uint64_t cluster_size = TRY(size_option(options, "cluster_size", 65536));
+  if (!std::has_single_bit(cluster_size) || cluster_size < 512 || cluster_size > 2U << 20U) {
+    return invalid("cluster size must be a power of two between 512 and 2048k");
+  }
+  const std::uint64_t refcount_bits = TRY(number_option(options, "refcount_bits", 16));
+  if (!std::has_single_bit(refcount_bits) || refcount_bits > 64) {
+    return invalid("refcount_bits must be a power of two of at most 64");
+  }
+
+  CreateOptions made;
+  made.size = align_up(size, 512);
+  made.version = TRY(version_of(options));
+  made.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(cluster_size));
+  made.refcount_order = static_cast<std::uint32_t>(std::countr_zero(refcount_bits));
+  made.lazy_refcounts = TRY(switch_option(options, "lazy_refcounts"));
+  made.extended_l2 = TRY(switch_option(options, "extended_l2"));
+  made.compression_type = TRY(compression_of(options));
+  made.preallocation = TRY(preallocation_of(options));
+  made.data_file = option(options, "data_file");
+  made.data_file_raw = TRY(switch_option(options, "data_file_raw"));
+  made.backing.name = TRY(backing_part(options, "backing_file", request.backing.name));
+  made.backing.format = TRY(backing_part(options, "backing_fmt", request.backing.format));
+  TRY(check_together(made));
+  TRY(check_size(made));
+  made.summary = summary_of(options, made, size);
+  // Without mappings a raw data file would not be what the guest sees.
+  if (made.data_file_raw && made.preallocation == Preallocation::off) made.preallocation = Preallocation::metadata;
+  return made;
+}
+
+}  // namespace penstock::qcow2
