@@ -42,6 +42,9 @@ struct LayerInfo {
   std::uint64_t virtual_size = 0;
   std::uint64_t allocated_bytes = 0;
   FormatInfo details;
+  /// describe_chain(): why the layer below this one could not be opened. Only the last layer shown may have it; whoever
+  /// shows it reports the error and fails (exit status 1).
+  std::optional<Error> backing_error;
 };
 
 /// The layers as one flat disk of virtual_size() bytes.
@@ -87,7 +90,8 @@ class Image {
   /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
   [[nodiscard]] Result<> resize(std::uint64_t size);
 
-  /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined.
+  /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined, up to a bound on
+  /// the work of one call (1 TiB of one answer), so that the next extent may have the same answer again.
   [[nodiscard]] Result<Extent> extent(GuestRange want);
   [[nodiscard]] Result<std::uint64_t> allocated_bytes();  ///< host bytes of the top layer, its data file included
   [[nodiscard]] Result<std::vector<LayerInfo>> layers();  ///< from the top down

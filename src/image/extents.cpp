@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Where the bytes of the flat disk come from, as `qemu-img map` tells it.
+#include "image/image_impl.hpp"
+#include "image/named.hpp"
+
+#include <algorithm>
+
+namespace penstock {
+
+namespace {
+
+// A request for the whole of a fragmented or huge disk answers with what it has after so many steps.
+constexpr unsigned kStepsMax = 4096;
+
+bool joins(const Extent& before, const Extent& next) {
+  if (before.kind != next.kind || before.depth != next.depth || before.present != next.present ||
+      before.storage != next.storage) {
+    return false;
+  }
+  return before.storage == nullptr || before.host_offset + before.guest.length == next.host_offset;
+}
+
+}  // namespace
+
+Result<Extent> Image::Impl::extent(GuestRange want) {
+  TRY(check_request(want));
+  if (want.empty()) return fail(EINVAL, concat(printable(name_), ": an extent of no bytes"));
+  Extent joined;
+  for (unsigned step = 0; !want.empty() && step < kStepsMax; ++step) {
+    const auto boundary = align_down(want.offset.value, kPieceBytes) + kPieceBytes;
+    const GuestRange piece{want.offset, std::min(want.length, boundary - want.offset.value)};
+    const RangeLock::Hold hold(range_lock_, piece, RangeLock::Mode::shared);
+    TRY(check_request(piece));
+    auto next = extent_once(piece);
+    // What is sound before a damaged place is told first; the damage when it is asked for.
+    if (!next && step > 0) break;
+    if (!next) return next;
+    if (step == 0) {
+      joined = *next;
+    } else if (joins(joined, *next)) {
+      joined.guest.length += next->guest.length;
+    } else {
+      break;
+    }
+    want = {next->guest.end(), want.length - next->guest.length};
+  }
+  return joined;
+}
+
+Result<Extent> Image::Impl::extent_once(GuestRange range) {
+  const auto answer = TRY(ask_layers(layers_, 0, range));
+  const auto& mapping = answer.mapping;
+  Extent extent{.guest = {range.offset, mapping.length}, .depth = answer.depth, .present = true};
+  switch (mapping.kind) {
+    case MappingKind::unallocated:
+      extent.present = false;
+      // A layer that ends before answers nothing: the one above it is the lowest that could.
+      if (answer.behind_end) extent.depth -= 1;
+      return extent;
+    case MappingKind::compressed:
+      extent.kind = ExtentKind::compressed;
+      return extent;
+    case MappingKind::zero:
+      extent.kind = ExtentKind::zero;
+      break;
+    case MappingKind::data:
+      extent.kind = ExtentKind::data;
+      break;
+  }
+  extent.storage = mapping.storage;
+  if (mapping.storage != nullptr) extent.host_offset = mapping.host_offset;
+  auto& layer = layers_[answer.depth];
+  if (mapping.kind == MappingKind::data && layer.driver->capabilities().sparse_data) {
+    const auto host = TRY(in_layer(layer, mapping.storage->extent(mapping.host_offset)));
+    if (!host.data) extent.kind = ExtentKind::zero;
+    if (host.length != 0) extent.guest.length = std::min(extent.guest.length, host.length);
+  }
+  return extent;
+}
+
+}  // namespace penstock

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/flat_map.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+
+namespace penstock {
+
+namespace {
+
+constexpr std::uint64_t kChunkMin = 256U << 10U;
+constexpr std::uint64_t kChunkMax = 32U << 20U;
+// The first reader of a chunk pays for all of its runs: this many at most, unless layers interleave.
+constexpr std::uint64_t kUnitsPerChunk = 512;
+constexpr unsigned kShards = 32;
+
+std::uint32_t chunk_size_for(std::span<Image::Layer> layers) {
+  std::uint64_t unit = kChunkMax;
+  for (const auto& layer : layers.subspan(std::min<std::size_t>(1, layers.size()))) {
+    if (layer.driver->capabilities().always_in_place) continue;
+    unit = std::min<std::uint64_t>(unit, layer.driver->geometry().allocation_unit);
+  }
+  return static_cast<std::uint32_t>(std::clamp(unit * kUnitsPerChunk, kChunkMin, kChunkMax));
+}
+
+}  // namespace
+
+Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, GuestRange range,
+                               unsigned* failed_depth) {
+  for (; depth < layers.size(); ++depth) {
+    auto& driver = *layers[depth].driver;
+    // Behind the end of a layer there is zero, to the byte, whatever the layers below it hold.
+    if (range.offset.value >= driver.virtual_size()) {
+      return LayerAnswer{depth, {.kind = MappingKind::unallocated, .length = range.length}, true};
+    }
+    range.length = std::min(range.length, driver.virtual_size() - range.offset.value);
+    auto mapping = driver.map(range);
+    if (!mapping) {
+      if (failed_depth != nullptr) *failed_depth = depth;
+      return Failure(mapping.error().in(printable(layers[depth].path)));
+    }
+    range.length = std::min(range.length, mapping->length);
+    mapping->length = range.length;
+    if (mapping->kind != MappingKind::unallocated) return LayerAnswer{depth, *mapping};
+  }
+  const auto lowest = layers.empty() ? 0 : static_cast<unsigned>(layers.size() - 1);
+  return LayerAnswer{lowest, {.kind = MappingKind::unallocated, .length = range.length}};
+}
+
+FlatMap::FlatMap(std::span<Image::Layer> layers, std::uint64_t budget_bytes)
+    : layers_(layers), chunk_size_(chunk_size_for(layers)), chunks_(budget_bytes, kShards) {}
+
+FlatRun FlatMap::find(GuestRange range) {
+  if (layers_.size() < 2) return {.kind = FlatKind::nothing, .length = range.length};
+  const GuestOffset start{align_down(range.offset.value, chunk_size_)};
+  const auto chunk =
+      chunks_.get({.position = start.value / chunk_size_}, [&]() -> Result<Chunk> { return resolve(start); });
+  const auto& runs = (*chunk)->runs;  // resolve() does not fail: what cannot be asked becomes a run of kind ask
+  const auto at = static_cast<std::uint32_t>(range.offset - start);
+  const auto behind = std::upper_bound(runs.begin(), runs.end(), at,
+                                       [](std::uint32_t value, const Run& run) { return value < run.start; });
+  const auto& run = *(behind - 1);
+  const std::uint64_t end = behind == runs.end() ? chunk_size_ : behind->start;
+  return {.kind = run.kind,
+          .depth = run.depth,
+          .length = std::min(range.length, end - at),
+          .host_offset = {run.kind == FlatKind::data ? run.host_offset + (at - run.start) : 0}};
+}
+
+FlatMap::Run FlatMap::resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const {
+  unsigned failed_depth = 0;
+  const auto answer = ask_layers(layers_, 1, range, &failed_depth);
+  if (!answer) {
+    // Told again to whoever reads here, by the layer itself; not remembered, since it may pass.
+    const auto cluster_size = layers_[failed_depth].driver->geometry().cluster_size;
+    length = std::min(range.length, cluster_size - range.offset.value % cluster_size);
+    return {0, start, static_cast<std::uint8_t>(failed_depth), FlatKind::ask};
+  }
+  const auto& mapping = answer->mapping;
+  length = mapping.length;
+  const auto depth = static_cast<std::uint8_t>(answer->depth);
+  switch (mapping.kind) {
+    case MappingKind::unallocated:
+      return {0, start, 0, FlatKind::nothing};
+    case MappingKind::zero:
+      return {0, start, 0, FlatKind::zero};
+    case MappingKind::compressed:
+      return {0, start, depth, FlatKind::compressed};
+    case MappingKind::data:
+      break;
+  }
+  if (mapping.storage != &layers_[depth].driver->data_storage()) return {0, start, depth, FlatKind::ask};
+  return {mapping.host_offset.value, start, depth, FlatKind::data};
+}
+
+FlatMap::Chunk FlatMap::resolve(GuestOffset start) const {
+  Chunk chunk;
+  for (std::uint32_t at = 0; at < chunk_size_;) {
+    std::uint64_t length = 0;
+    const auto run = resolve_run({start + at, chunk_size_ - at}, at, length);
+    const auto* last = chunk.runs.empty() ? nullptr : &chunk.runs.back();
+    const bool joins = last != nullptr && last->kind == run.kind && last->depth == run.depth &&
+                       (run.kind != FlatKind::data || last->host_offset + (at - last->start) == run.host_offset);
+    if (!joins) chunk.runs.push_back(run);
+    at += static_cast<std::uint32_t>(length);
+  }
+  chunk.runs.shrink_to_fit();
+  return chunk;
+}
+
+}  // namespace penstock

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Which format a layer has when nobody said so. A raw disk's contents are the guest's: it can write a header that
+/// names any file of the host. So contents decide only where that cannot do harm.
+#pragma once
+
+#include <penstock/format.hpp>
+
+namespace penstock {
+
+enum class Probing : std::uint8_t {
+  free,      ///< read-only, at the user's own word: the contents decide
+  writable,  ///< nothing is raw unless said so, and nothing named or placed like a raw disk is anything else
+  stored,    ///< a backing file whose format the overlay does not store: raw, or refused
+};
+
+/// Errors: EINVAL with what to do. `path` is for its last part, the suffix.
+[[nodiscard]] Result<const Format*> probe_safely(Storage& storage, std::string_view path, Probing probing);
+
+}  // namespace penstock

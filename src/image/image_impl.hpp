@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The parts of an Image that its request paths share; one path a file.
+#pragma once
+
+#include <penstock/image.hpp>
+
+#include "base/mutex.hpp"
+#include "image/backing.hpp"
+#include "image/range_lock.hpp"
+#include "image/unpacked_cache.hpp"
+
+#include <atomic>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+class Image::Impl {
+ public:
+  Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, bool writable, std::uint64_t cache_bytes);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  [[nodiscard]] std::uint64_t virtual_size() const noexcept;
+  [[nodiscard]] bool writable() const noexcept { return writable_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] Geometry geometry() const noexcept { return geometry_; }
+  [[nodiscard]] std::uint64_t cache_bytes() const { return backing_.map_bytes() + unpacked_.bytes(); }
+
+  // image.cpp
+  [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
+  [[nodiscard]] Result<> flush();
+  [[nodiscard]] Result<> close();
+  // write.cpp
+  [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);
+  // zeroing.cpp
+  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
+  [[nodiscard]] Result<> discard(GuestRange range);
+  // allocate.cpp
+  [[nodiscard]] Result<> allocate(GuestRange range);
+  // resize.cpp
+  [[nodiscard]] Result<> resize(std::uint64_t size);
+  // extents.cpp
+  [[nodiscard]] Result<Extent> extent(GuestRange want);
+  // layers.cpp
+  [[nodiscard]] Result<std::uint64_t> allocated_bytes();
+  [[nodiscard]] Result<std::vector<LayerInfo>> layers();
+
+ private:
+  [[nodiscard]] Layer& top_layer() { return layers_.front(); }
+  [[nodiscard]] FormatDriver& top() { return *layers_.front().driver; }
+  /// Whether a request may be served at all. Asked again under the hold, since a resize may have come between.
+  [[nodiscard]] Result<> check_request(GuestRange range) const;
+  /// The same for a change, and begin_writing() before the first.
+  [[nodiscard]] Result<> check_change(GuestRange range);
+  [[nodiscard]] Result<> begin_writing();
+  /// Runs `change(piece)` under an exclusive hold for one bounded piece after the other, so that requests between a
+  /// long one's pieces go on.
+  template <typename Change>
+  [[nodiscard]] Result<> in_pieces(GuestRange range, Change&& change);
+
+  // Held: the caller has a hold on the clusters.
+  [[nodiscard]] Result<Mapping> map_top(GuestRange range);
+  [[nodiscard]] Result<> read_held(GuestRange range, std::span<std::byte> out);
+  [[nodiscard]] Result<> read_mapped(const Mapping& mapping, GuestOffset at, std::span<std::byte> out);
+
+  /// What new host room is filled with: `bytes`, or zeroes when there are none, in `range`; what was there around it.
+  struct Source {
+    GuestRange range;
+    std::span<const std::byte> bytes;
+    Zeroing zeroing = Zeroing::may_unmap;  ///< how zeroes are represented
+    bool allocate = false;                 ///< the room is to be set aside, zeroes included
+  };
+  // Exclusively held.
+  [[nodiscard]] Result<> write_held(GuestRange range, std::span<const std::byte> in);
+  /// Reserve, fill, publish for the start of `range`; bytes of it that are done.
+  [[nodiscard]] Result<std::uint64_t> store_new(GuestRange range, const Source& source);
+  [[nodiscard]] Result<> fill(const Reservation& room, const Source& source);
+  [[nodiscard]] Result<bool> fill_at_once(const Reservation& room, const Source& source);
+  [[nodiscard]] Result<> fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes);
+  [[nodiscard]] Result<> read_old(GuestRange range, std::span<std::byte> out);
+  [[nodiscard]] Result<Backing::Content> old_content(GuestRange range);
+  [[nodiscard]] Result<bool> old_reads_zero(GuestRange range);
+  [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing);
+  [[nodiscard]] Result<std::uint64_t> zero_part(GuestRange part, Zeroing zeroing);
+  [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);
+  [[nodiscard]] Result<> allocate_held(GuestRange range);
+  [[nodiscard]] Result<Extent> extent_once(GuestRange range);
+
+  std::vector<Layer> layers_;
+  const std::vector<std::string> backing_paths_;  // by layer, resolved
+  const std::string name_;
+  const bool writable_;
+  const Geometry geometry_;
+  const Capabilities capabilities_;
+  UnpackedCache unpacked_;
+  Backing backing_;
+  RangeLock range_lock_;
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> began_writing_{false};
+  Mutex begin_mutex_;
+  std::uint64_t size_at_close_ = 0;  // written by close(), which runs alone
+};
+
+/// How much of the disk one exclusive hold of a long request covers. A multiple of every cluster size.
+inline constexpr std::uint64_t kPieceBytes = 256ULL << 20U;
+
+template <typename Change>
+Result<> Image::Impl::in_pieces(GuestRange range, Change&& change) {
+  while (!range.empty()) {
+    const auto boundary = align_down(range.offset.value, kPieceBytes) + kPieceBytes;
+    const GuestRange piece{range.offset, std::min(range.length, boundary - range.offset.value)};
+    const RangeLock::Hold hold(range_lock_, piece, RangeLock::Mode::exclusive);
+    TRY(check_request(piece));
+    TRY(change(piece));
+    range = {piece.end(), range.length - piece.length};
+  }
+  return {};
+}
+
+/// Zeroes in fresh or in-place host room: as bytes where that is cheaper than asking the file system, but a hole of
+/// useful size stays a hole.
+[[nodiscard]] Result<> put_zeroes(Storage& storage, HostRange range, Zeroing zeroing);
+
+/// Of `range`, what lies in each of the reservation's runs: calls `each(run, guest part, host offset)`.
+template <typename Each>
+[[nodiscard]] Result<> for_each_run(const Reservation& room, GuestRange range, Each&& each) {
+  for (const auto& run : room.runs()) {
+    const auto part = run.guest.intersection(range);
+    if (part.empty()) continue;
+    TRY(each(run, part, run.host_offset + (part.offset - run.guest.offset)));
+  }
+  return {};
+}
+
+}  // namespace penstock

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the layers are, for `info` and `status`.
+#include "image/image_impl.hpp"
+#include "image/layer_info.hpp"
+#include "image/named.hpp"
+
+namespace penstock {
+
+Result<LayerInfo> describe_layer(const Image::Layer& layer, std::string backing_path) {
+  auto& driver = *layer.driver;
+  return LayerInfo{.path = layer.path,
+                   .format = std::string(driver.format()),
+                   .backing = driver.backing(),
+                   .backing_path = std::move(backing_path),
+                   .virtual_size = driver.virtual_size(),
+                   .allocated_bytes = TRY(in_layer(layer, driver.storage().allocated_bytes())),
+                   .details = TRY(in_layer(layer, driver.info()))};
+}
+
+Result<std::uint64_t> Image::Impl::allocated_bytes() {
+  TRY(check_request({}));
+  auto bytes = TRY(in_layer(top_layer(), top().storage().allocated_bytes()));
+  if (&top().data_storage() != &top().storage()) {
+    bytes += TRY(in_layer(top_layer(), top().data_storage().allocated_bytes()));
+  }
+  return bytes;
+}
+
+Result<std::vector<LayerInfo>> Image::Impl::layers() {
+  TRY(check_request({}));
+  std::vector<LayerInfo> infos;
+  for (std::size_t i = 0; i < layers_.size(); ++i) infos.push_back(TRY(describe_layer(layers_[i], backing_paths_[i])));
+  return infos;
+}
+
+}  // namespace penstock

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Errors carry the name of the layer they come from.
+#pragma once
+
+#include <penstock/image.hpp>
+
+#include "base/text.hpp"
+
+#include <utility>
+
+namespace penstock {
+
+/// `result` with "name: " in front of its error.
+template <typename T>
+[[nodiscard]] Result<T> named(std::string_view name, Result<T> result) {
+  if (!result) return Failure(result.error().in(printable(name)));
+  return result;
+}
+
+template <typename T>
+[[nodiscard]] Result<T> in_layer(const Image::Layer& layer, Result<T> result) {
+  return named(layer.path, std::move(result));
+}
+
+}  // namespace penstock

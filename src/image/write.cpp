@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Writing: in place where the top layer has the bytes for itself, else reserve, fill, publish.
+#include "image/image_impl.hpp"
+#include "image/named.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace penstock {
+
+namespace {
+
+// Up to here one write of a composed cluster is cheaper than one each for head, body and tail.
+constexpr std::uint64_t kComposeMax = 128U << 10U;
+// Old contents of large clusters move through a buffer of this size.
+constexpr std::uint64_t kCopyBytes = 1U << 20U;
+// Shorter zeroes are written: asking the file system costs a journal entry.
+constexpr std::size_t kZeroBytes = 32U << 10U;
+// A shorter hole gives nothing back.
+constexpr std::size_t kHoleBytesMin = 4096;
+
+}  // namespace
+
+Result<> put_zeroes(Storage& storage, HostRange range, Zeroing zeroing) {
+  static constexpr std::array<std::byte, kZeroBytes> kZeroes{};
+  const auto written_max = zeroing == Zeroing::keep ? kZeroes.size() : kHoleBytesMin - 1;
+  if (range.length > written_max) return zero_out(storage, range, zeroing);
+  return storage.write(range.offset, std::span(kZeroes).first(range.length));
+}
+
+Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
+  const GuestRange range{offset, in.size()};
+  TRY(check_change(range));
+  const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+  TRY(check_request(range));
+  return write_held(range, in);
+}
+
+Result<> Image::Impl::write_held(GuestRange range, std::span<const std::byte> in) {
+  while (!range.empty()) {
+    const auto mapping = TRY(map_top(range));
+    std::uint64_t done = mapping.length;
+    if (mapping.kind == MappingKind::data && mapping.in_place) {
+      TRY(in_layer(top_layer(), mapping.storage->write(mapping.host_offset, in.first(done))));
+    } else {
+      done = TRY(store_new(range, {.range = range, .bytes = in}));
+    }
+    range = {range.offset + done, range.length - done};
+    in = in.subspan(done);
+  }
+  return {};
+}
+
+Result<std::uint64_t> Image::Impl::store_new(GuestRange range, const Source& source) {
+  const auto unit = geometry_.allocation_unit;
+  auto room = TRY(in_layer(top_layer(), top().reserve(widen(range, unit))));
+  const GuestRange first_unit{{align_down(range.offset.value, unit)}, unit};
+  if (!room.range().contains(first_unit)) {
+    return fail(EIO, concat(printable(name_), ": no host room reserved at guest offset ", hex(range.offset.value)));
+  }
+  const auto end = std::min(room.range().end(), range.end());
+  TRY(fill(room, source));
+  TRY(in_layer(top_layer(), top().publish(std::move(room))));
+  return end - range.offset;
+}
+
+Result<> Image::Impl::fill(const Reservation& room, const Source& source) {
+  const auto whole = room.range();
+  const auto body = source.range.intersection(whole);
+  bool explicit_zeroes = false;
+  if (source.allocate) {
+    for (const auto& run : room.runs()) {
+      auto set_aside = run.storage->allocate({run.host_offset, run.guest.length});
+      if (!set_aside && !set_aside.error().is(EOPNOTSUPP)) return in_layer(top_layer(), std::move(set_aside));
+      if (!set_aside) explicit_zeroes = true;
+    }
+  } else if (TRY(fill_at_once(room, source))) {
+    return {};
+  }
+  if (!body.empty()) {
+    TRY(fill_old(room, {whole.offset, body.offset - whole.offset}, explicit_zeroes));
+    TRY(in_layer(
+        top_layer(), for_each_run(room, body, [&](const auto& run, GuestRange part, HostOffset at) -> Result<> {
+          if (!source.bytes.empty())
+            return run.storage->write(at, source.bytes.subspan(part.offset - source.range.offset, part.length));
+          if (run.reads_zero) return {};
+          return put_zeroes(*run.storage, {at, part.length}, source.zeroing);
+        })));
+    return fill_old(room, {body.end(), whole.end() - body.end()}, explicit_zeroes);
+  }
+  return fill_old(room, whole, explicit_zeroes);
+}
+
+/// A small reservation of which bytes cover a part, with contents around them: one composed write a run.
+Result<bool> Image::Impl::fill_at_once(const Reservation& room, const Source& source) {
+  const auto whole = room.range();
+  const auto body = source.range.intersection(whole);
+  if (source.bytes.empty() || body.empty() || body == whole || whole.length > kComposeMax) return false;
+  const GuestRange head{whole.offset, body.offset - whole.offset};
+  const GuestRange tail{body.end(), whole.end() - body.end()};
+  const bool fresh = std::ranges::all_of(room.runs(), &ReservedRun::reads_zero);
+  if (fresh && TRY(old_reads_zero(head)) && TRY(old_reads_zero(tail))) return false;  // only the body need be written
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(whole.length);
+  const std::span bytes(buffer.get(), whole.length);
+  TRY(read_old(head, bytes.first(head.length)));
+  std::memcpy(bytes.data() + head.length, source.bytes.data() + (body.offset - source.range.offset), body.length);
+  TRY(read_old(tail, bytes.last(tail.length)));
+  TRY(in_layer(top_layer(), for_each_run(room, whole, [&](const auto& run, GuestRange part, HostOffset at) {
+                 return run.storage->write(at, bytes.subspan(part.offset - whole.offset, part.length));
+               })));
+  return true;
+}
+
+Result<> Image::Impl::fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes) {
+  std::unique_ptr<std::byte[]> buffer;
+  while (!part.empty()) {
+    const auto content = TRY(old_content(part));
+    GuestRange now{part.offset, content.length};
+    if (content.zero) {
+      TRY(in_layer(top_layer(),
+                   for_each_run(room, now, [&](const auto& run, GuestRange piece, HostOffset at) -> Result<> {
+                     if (run.reads_zero && !explicit_zeroes) return {};
+                     return put_zeroes(*run.storage, {at, piece.length}, Zeroing::keep);
+                   })));
+    } else {
+      now.length = std::min(now.length, kCopyBytes);
+      if (!buffer) buffer = std::make_unique_for_overwrite<std::byte[]>(std::min(part.length, kCopyBytes));
+      const std::span bytes(buffer.get(), now.length);
+      TRY(read_old(now, bytes));
+      TRY(in_layer(top_layer(), for_each_run(room, now, [&](const auto& run, GuestRange piece, HostOffset at) {
+                     return run.storage->write(at, bytes.subspan(piece.offset - now.offset, piece.length));
+                   })));
+    }
+    part = {now.end(), part.length - now.length};
+  }
+  return {};
+}
+
+/// What the guest sees, zero behind the end: bytes that an old cluster carries there are nobody's.
+Result<> Image::Impl::read_old(GuestRange range, std::span<std::byte> out) {
+  const auto seen = range.intersection({{0}, top().virtual_size()});
+  if (seen.length < range.length) std::memset(out.data() + seen.length, 0, range.length - seen.length);
+  return read_held(seen, out.first(seen.length));
+}
+
+Result<Backing::Content> Image::Impl::old_content(GuestRange range) {
+  const auto seen = range.intersection({{0}, top().virtual_size()});
+  if (seen.empty()) return Backing::Content{true, range.length};
+  const auto mapping = TRY(map_top(seen));
+  switch (mapping.kind) {
+    case MappingKind::zero:
+      return Backing::Content{true, mapping.length};
+    case MappingKind::unallocated:
+      return backing_.content({seen.offset, mapping.length});
+    case MappingKind::data:
+    case MappingKind::compressed:
+      break;
+  }
+  return Backing::Content{false, mapping.length};
+}
+
+Result<bool> Image::Impl::old_reads_zero(GuestRange range) {
+  while (!range.empty()) {
+    const auto part = TRY(old_content(range));
+    if (!part.zero) return false;
+    range = {range.offset + part.length, range.length - part.length};
+  }
+  return true;
+}
+
+}  // namespace penstock

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Write zeroes and discard: by the map where the format can, by zero bytes where it cannot.
+#include "image/image_impl.hpp"
+#include "image/named.hpp"
+
+#include <algorithm>
+
+namespace penstock {
+
+Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing) {
+  TRY(check_change(range));
+  return in_pieces(range, [&](GuestRange piece) {
+    // The last, partial unit of the disk counts as whole: behind the end there is nothing to keep.
+    const auto end = piece.end().value == virtual_size() ? align_up(piece.end().value, geometry_.allocation_unit)
+                                                         : piece.end().value;
+    return zero_held(piece, {end}, zeroing);
+  });
+}
+
+/// `end`: how far whole units may reach, range.end() or behind it.
+Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroing) {
+  const std::uint64_t unit = geometry_.allocation_unit;
+  const auto units_end = align_down(end.value, unit);
+  auto at = range.offset;
+  while (at < range.end()) {
+    auto part_end = range.end().value;
+    if (!capabilities_.always_in_place) {
+      const bool whole_units = is_aligned(at.value, unit) && at.value < units_end;
+      if (whole_units) {
+        auto zeroed = in_layer(top_layer(), top().publish_zero({at, units_end - at.value}, zeroing));
+        if (!zeroed && !zeroed.error().is(EOPNOTSUPP)) return Failure(std::move(zeroed).error());
+        if (zeroed) {
+          at += *zeroed;
+          continue;
+        }
+      } else {
+        part_end = std::min(part_end, align_down(at.value, unit) + unit);
+      }
+    }
+    at += TRY(zero_part({at, part_end - at.value}, zeroing));
+  }
+  return {};
+}
+
+/// Makes the start of `part` read as zero without the format's help; bytes of it that are done.
+Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
+  const auto mapping = TRY(map_top(part));
+  part.length = mapping.length;
+  if (mapping.kind == MappingKind::zero) return part.length;
+  if (mapping.kind == MappingKind::data && mapping.in_place) {
+    TRY(in_layer(top_layer(), put_zeroes(*mapping.storage, {mapping.host_offset, part.length}, zeroing)));
+    return part.length;
+  }
+  if (mapping.kind == MappingKind::unallocated) {
+    const auto below = TRY(backing_.content(part));
+    part.length = below.length;
+    if (below.zero) return part.length;
+    if (TRY(zero_unit_around(part, zeroing))) return part.length;
+  }
+  return store_new(part, {.range = part, .bytes = {}, .zeroing = zeroing});
+}
+
+/// A part of one unit that shows the backing file, when the rest of the unit reads zero anyway: the whole becomes a
+/// zero unit, without host room. False: that is not so, or the format has none.
+Result<bool> Image::Impl::zero_unit_around(GuestRange part, Zeroing zeroing) {
+  const auto unit = widen(part, geometry_.allocation_unit);
+  if (unit.length != geometry_.allocation_unit) return false;
+  if (!TRY(old_reads_zero({unit.offset, part.offset - unit.offset}))) return false;
+  if (!TRY(old_reads_zero({part.end(), unit.end() - part.end()}))) return false;
+  const auto zeroed = in_layer(top_layer(), top().publish_zero(unit, zeroing));
+  if (!zeroed && !zeroed.error().is(EOPNOTSUPP)) return Failure(zeroed.error());
+  return zeroed.has_value();
+}
+
+Result<> Image::Impl::discard(GuestRange range) {
+  TRY(check_change(range));
+  return in_pieces(range, [&](GuestRange piece) -> Result<> {
+    if (capabilities_.always_in_place) return in_layer(top_layer(), top().discard(piece));
+    const std::uint64_t cluster = geometry_.cluster_size;
+    const auto end = piece.end().value == virtual_size() ? align_up(piece.end().value, cluster) : piece.end().value;
+    const auto whole = narrow(GuestRange{piece.offset, end - piece.offset.value}, cluster);
+    if (whole.empty()) return {};
+    return in_layer(top_layer(), top().discard(whole));
+  });
+}
+
+}  // namespace penstock
