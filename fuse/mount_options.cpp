@@ -15,12 +15,16 @@ namespace penstock::fuse {
 
 namespace {
 
-/// Handed to the kernel. nosuid and nodev are always on: nothing in the view can be run or opened as a device.
-constexpr std::array<std::string_view, 11> kKernelWords{
-    "noexec", "exec", "noatime", "atime", "relatime", "diratime", "nodiratime", "nosuid", "nodev", "dirsync", "async"};
-/// For mount(8) and systemd, which read them from fstab(5); nothing to do here.
-constexpr std::array<std::string_view, 7> kIgnoredWords{
-    "defaults", "auto", "noauto", "nofail", "_netdev", "nouser", "default_permissions"};
+/// Handed to the kernel.
+constexpr std::array<std::string_view, 3> kKernelWords{"noexec", "noatime", "sync"};
+/// Without effect: nosuid, nodev and default_permissions are always on, FUSE keeps no access times, and the rest is for
+/// mount(8) and systemd, which read it from fstab(5).
+constexpr std::array<std::string_view, 17> kIgnoredWords{"nosuid",     "nodev",    "default_permissions",
+                                                         "exec",       "atime",    "relatime",
+                                                         "norelatime", "diratime", "nodiratime",
+                                                         "async",      "defaults", "auto",
+                                                         "noauto",     "nofail",   "_netdev",
+                                                         "nouser",     "lazytime"};
 
 struct Word {
   std::string name;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/daemon.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace penstock::fuse {
+
+namespace {
+
+/// Files that the caller left open for us, beyond the standard streams: whoever waits for their end (a pipe, a lock)
+/// must not wait for the unmount.
+std::vector<int> open_files() {
+  std::vector<int> out;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir("/proc/self/fd"), closedir);
+  if (!entries) return out;
+  while (const dirent* entry = readdir(entries.get())) {
+    const int number = std::atoi(entry->d_name);
+    if (number > STDERR_FILENO && number != dirfd(entries.get())) out.push_back(number);
+  }
+  return out;
+}
+
+int exit_status_of(pid_t child) {
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return EXIT_FAILURE;
+  }
+  if (WIFSIGNALED(status)) {
+    log_line(LogLevel::error, concat("the daemon died of signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)),
+                                     ") before the view could be read"));
+    return EXIT_FAILURE;
+  }
+  // Ended well without having been ready: unmounted by somebody at once.
+  return WEXITSTATUS(status);
+}
+
+}  // namespace
+
+Daemon::~Daemon() {
+  if (to_parent_ >= 0) close(to_parent_);
+}
+
+Result<std::optional<int>> Daemon::detach() {
+  inherited_ = open_files();
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("cannot make a pipe");
+  const pid_t child = fork();
+  if (child < 0) {
+    const auto problem = system_failure("cannot go into the background");
+    close(ends[0]);
+    close(ends[1]);
+    return problem;
+  }
+  if (child == 0) {
+    close(ends[0]);
+    to_parent_ = ends[1];
+    setsid();
+    return std::nullopt;
+  }
+  close(ends[1]);
+  char word = 0;
+  ssize_t got = 0;
+  while ((got = read(ends[0], &word, 1)) < 0 && errno == EINTR) continue;
+  close(ends[0]);
+  if (got == 1) return EXIT_SUCCESS;
+  return exit_status_of(child);
+}
+
+void Daemon::ready() {
+  if (to_parent_ < 0) return;
+  log_to_syslog();
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null >= 0) {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
+    if (null > STDERR_FILENO) close(null);
+  }
+  for (const int file : inherited_) close(file);
+  // The daemon must not keep another file system busy.
+  static_cast<void>(!chdir("/"));
+  static_cast<void>(!write(to_parent_, "r", 1));
+  close(to_parent_);
+  to_parent_ = -1;
+}
+
+}  // namespace penstock::fuse

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Going into the background, so that the caller learns how that went.
+#pragma once
+
+#include <penstock/error.hpp>
+
+#include <optional>
+#include <vector>
+
+namespace penstock::fuse {
+
+/// States: made -> detach(): the parent waits, the child works -> ready() in the child: the parent returns 0, the child
+/// has left its terminal. A child that ends before is reported by its own error line and exit status.
+/// Threads: detach() while the process has one; ready() on any, once.
+class Daemon {
+ public:
+  Daemon() = default;
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+  ~Daemon();
+
+  /// Forks. In the parent: waits and gives the exit status. In the child: gives nothing.
+  [[nodiscard]] Result<std::optional<int>> detach();
+  /// In the child: standard streams and inherited files go, the working directory becomes "/", log lines go to
+  /// syslog(3), and the parent is told.
+  void ready();
+
+ private:
+  int to_parent_ = -1;
+  std::vector<int> inherited_;
+};
+
+}  // namespace penstock::fuse

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Where the view appears: checks before mounting, what the kernel says is mounted, and unmounting.
+#pragma once
+
+#include <penstock/image.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace penstock::fuse {
+
+struct Mountpoint {
+  std::string path;        ///< absolute, without symbolic links
+  bool directory = false;  ///< the view appears in it; otherwise it is the file that becomes the view
+};
+
+/// Looks at what the user named. Errors: ENOENT, ENOTDIR, EACCES; EBUSY when something is mounted there; EINVAL for
+/// what is neither a directory nor a regular file.
+[[nodiscard]] Result<Mountpoint> find_mountpoint(const std::string& name);
+
+/// Refuses a mountpoint that is a file of the image: the view would hide what it is made of. Errors: EBUSY.
+[[nodiscard]] Result<> check_not_a_layer(const Mountpoint& mountpoint, const std::vector<LayerInfo>& layers);
+
+/// What the file in a mounted directory is called: the image's file name without its suffix, and ".raw".
+[[nodiscard]] std::string view_name(std::string_view image_path);
+
+/// One line of /proc/self/mountinfo.
+struct MountEntry {
+  std::uint64_t id = 0;
+  std::string path;
+};
+
+/// Source: proc(5), "/proc/[pid]/mountinfo". Lines that do not look so are left out.
+[[nodiscard]] std::vector<MountEntry> parse_mountinfo(std::string_view text);
+[[nodiscard]] std::vector<MountEntry> read_mounts();
+/// The mount that is seen at `path`: the last of those made there.
+[[nodiscard]] std::optional<MountEntry> mount_at(const std::vector<MountEntry>& mounts, std::string_view path);
+[[nodiscard]] std::optional<MountEntry> mount_by_id(const std::vector<MountEntry>& mounts, std::uint64_t id);
+
+enum class Unmount : std::uint8_t {
+  unless_busy,
+  detach,  ///< lazily: out of sight at once, gone when the last file is closed
+};
+
+/// Unmounts `mount` as umount2(2) or, for an ordinary user, fusermount3(1) does; success when it is gone already.
+/// Errors: EBUSY while files are open or another mount lies over it.
+[[nodiscard]] Result<> unmount(const MountEntry& mount, Unmount how);
+
+}  // namespace penstock::fuse

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a daemon tells about its image over the control socket.
+#pragma once
+
+#include <penstock/image.hpp>
+
+#include <nlohmann/json.hpp>
+
+namespace penstock::fuse {
+
+/// The layers as QMP's query-named-block-nodes shows block nodes, from the top down.
+/// Source: QEMU's qapi/block-core.json, BlockDeviceInfo and ImageInfo.
+[[nodiscard]] Result<nlohmann::ordered_json> describe_nodes(Image& image);
+
+/// The layers as `penstock status` shows them: path, format, virtual size, host bytes in use.
+[[nodiscard]] nlohmann::ordered_json describe_layers(const std::vector<LayerInfo>& layers);
+
+}  // namespace penstock::fuse

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/service.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "control/server.hpp"
+#include "fuse/report.hpp"
+#include "fuse/session.hpp"
+#include "fuse/slots.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+#include <thread>
+
+namespace penstock::fuse {
+
+namespace {
+
+using control::Descriptor;
+using control::Json;
+
+/// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
+Result<Descriptor> catch_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Descriptor out(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!out) return system_failure("cannot wait for signals");
+  return out;
+}
+
+std::string absolute(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
+  return resolved ? resolved.get() : path;
+}
+
+/// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
+/// signals, the main thread waits for the slots and then closes the image. The attendant never outlives the session.
+class Service {
+ public:
+  Service(std::unique_ptr<Image> image, const ServeOptions& options, std::vector<LayerInfo> layers, Descriptor signals)
+      : image_(std::move(image)), options_(options), layers_(std::move(layers)), signals_(std::move(signals)) {}
+
+  Result<> start();
+  /// Serves; afterwards the image is closed.
+  Result<> run(const std::function<void()>& ready);
+
+ private:
+  void add_commands();
+  Result<Json> status();
+  Result<> serve_until_unmounted(const std::function<void()>& ready);
+  /// Whether the view answers, asked as anybody else would.
+  Result<> probe() const;
+  void on_signal();
+  [[nodiscard]] std::string view_path() const;
+
+  std::unique_ptr<Image> image_;
+  const ServeOptions& options_;
+  const std::vector<LayerInfo> layers_;
+  Descriptor signals_;
+  std::unique_ptr<control::Server> control_;
+  std::unique_ptr<View> view_;
+  std::unique_ptr<FileSystem> system_;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Slots> slots_;
+  std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
+  std::optional<Error> probe_failure_;   ///< written by the attendant, read after it has ended
+};
+
+Result<> Service::start() {
+  const bool read_only = !image_->writable();
+  control_ = TRY(control::Server::open(options_.version));
+  ViewOptions view{.discard = options_.discard,
+                   .resizable = options_.resizable,
+                   .uid = options_.mount.uid.value_or(getuid()),
+                   .gid = options_.mount.gid.value_or(getgid()),
+                   .mode = options_.mount.mode.value_or(0600)};
+  if (read_only) view.mode &= ~static_cast<mode_t>(0222);
+  view_ = TRY(View::make(*image_, view));
+  const std::string top = absolute(layers_.front().path);
+  system_ =
+      std::make_unique<FileSystem>(FileSystem{*view_,
+                                              options_.mountpoint.directory ? view_name(layers_.front().path) : "",
+                                              {{"user.penstock.control", control_->path()},
+                                               {"user.penstock.image", top},
+                                               {"user.penstock.format", layers_.front().format}},
+                                              options_.mount.max_read,
+                                              options_.mount.max_write});
+  executor_ = make_request_executor(options_.threads);
+  session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
+  slots_ = std::make_unique<Slots>(*session_, *executor_);
+  add_commands();
+  return {};
+}
+
+std::string Service::view_path() const {
+  const std::string& place = options_.mountpoint.path;
+  if (!options_.mountpoint.directory) return place;
+  return concat(place, place.ends_with('/') ? "" : "/", system_->name);
+}
+
+Result<Json> Service::status() {
+  const auto layers = TRY(image_->layers());
+  return Json{{"image", system_->attributes.at("user.penstock.image")},
+              {"format", layers.front().format},
+              {"mountpoint", options_.mountpoint.path},
+              {"view", view_path()},
+              {"virtual-size", image_->virtual_size()},
+              {"actual-size", TRY(image_->allocated_bytes())},
+              {"read-only", !image_->writable()},
+              {"resizable", options_.resizable},
+              {"discard", options_.discard == DiscardPolicy::unmap ? "unmap" : "ignore"},
+              {"pid", getpid()},
+              {"threads", executor_->slots()},
+              {"cache-bytes", image_->cache_bytes()},
+              {"cache-bytes-max", options_.cache_bytes},
+              {"control", control_->path()},
+              {"layers", describe_layers(layers)}};
+}
+
+void Service::add_commands() {
+  control_->on_command("query-version", [this](const Json&) -> Result<Json> {
+    return control::greeting(options_.version)["QMP"]["version"];
+  });
+  control_->on_command("query-status", [](const Json&) -> Result<Json> {
+    return Json{{"status", "running"}, {"singlestep", false}, {"running", true}};
+  });
+  control_->on_command("query-named-block-nodes",
+                       [this](const Json&) -> Result<Json> { return describe_nodes(*image_); });
+  control_->on_command("query-block-jobs", [](const Json&) -> Result<Json> { return Json::array(); });
+  control_->on_command("query-penstock", [this](const Json&) { return status(); });
+  control_->on_quit([this] { return unmount(session_->mount_entry(), Unmount::unless_busy); });
+  control_->watch(signals_.get(), [this] { on_signal(); });
+}
+
+void Service::on_signal() {
+  signalfd_siginfo information;
+  while (::read(signals_.get(), &information, sizeof information) == static_cast<ssize_t>(sizeof information)) continue;
+  const auto done = unmount(session_->mount_entry(), Unmount::unless_busy);
+  if (done) return;
+  terminated_ = true;
+  log_line(LogLevel::warning, concat("told to end: ", done.error().message(), "; ending nevertheless"));
+  // Pages written through mappings reach the image while the slots still serve.
+  if (const Descriptor root(open(options_.mountpoint.path.c_str(), O_RDONLY | O_CLOEXEC)); root) syncfs(root.get());
+  if (const auto detached = unmount(session_->mount_entry(), Unmount::detach); !detached) {
+    log_line(LogLevel::warning, detached.error().message());
+  }
+  slots_->stop();
+}
+
+Result<> Service::probe() const {
+  struct stat attributes{};
+  const std::string path = view_path();
+  // Permissions may keep even its owner out; then the kernel has answered, but the daemon had to be asked before.
+  if (stat(path.c_str(), &attributes) == 0 || errno == EACCES) return {};
+  return system_failure(concat("the view ", path, " cannot be read"));
+}
+
+Result<> Service::serve_until_unmounted(const std::function<void()>& ready) {
+  std::jthread attendant([this, &ready] {
+    if (auto answers = probe(); !answers) {
+      probe_failure_ = std::move(answers).error();
+      slots_->stop();
+      return;
+    }
+    ready();
+    control_->run();
+  });
+  auto served = slots_->run();
+  const bool aborted = served && !slots_->was_stopped() && session_->is_mounted();
+  // Before the attendant is joined: it may wait for an answer of the file system.
+  session_->end();
+  control_->stop();
+  attendant.join();
+  if (!served) return served;
+  if (probe_failure_) return Failure(*probe_failure_);
+  if (aborted) {
+    return fail(ECONNABORTED, "the connection to the kernel was aborted; what was not synced before may be lost");
+  }
+  return {};
+}
+
+Result<> Service::run(const std::function<void()>& ready) {
+  auto outcome = serve_until_unmounted(ready);
+  auto closed = image_->close();
+  if (!closed) {
+    const std::string message = concat(closed.error().message(), " (closing the image)");
+    if (outcome) {
+      outcome = fail(closed.error().number(), message);
+    } else {
+      log_line(LogLevel::error, message);
+    }
+  }
+  control_->finish(outcome);
+  return outcome;
+}
+
+}  // namespace
+
+Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const std::function<void()>& ready) {
+  auto layers = TRY(image->layers());
+  if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
+  TRY(check_not_a_layer(options.mountpoint, layers));
+  auto signals = TRY(catch_signals());
+  Service service(std::move(image), options, std::move(layers), std::move(signals));
+  TRY(service.start());
+  return service.run(ready);
+}
+
+}  // namespace penstock::fuse

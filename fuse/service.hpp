@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The life of a mounted image: mount, serve, unmount, close.
+#pragma once
+
+#include "fuse/mount_options.hpp"
+#include "fuse/mountpoint.hpp"
+#include "fuse/view.hpp"
+
+#include <penstock/image.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace penstock::fuse {
+
+struct ServeOptions {
+  Mountpoint mountpoint;
+  MountOptions mount;
+  DiscardPolicy discard = DiscardPolicy::unmap;
+  bool resizable = false;
+  unsigned threads = 0;           ///< 0: a number that suits the machine
+  std::uint64_t cache_bytes = 0;  ///< what the image was opened with, for status
+  std::string version;
+};
+
+/// Mounts `image` and serves it until it is unmounted, by whom and however, or SIGTERM, SIGINT or SIGHUP asks for it;
+/// then flushes and closes the image. `ready` is called once the view answers, on another thread.
+///
+/// States: mounted -> served -> (unmounted | stopped by a signal | aborted | device broken) -> image closed.
+///
+/// The calling thread must be the only one of the process. The three signals are blocked from now on.
+/// Errors: what hindered mounting; what ended serving other than an unmount; a final flush that failed.
+[[nodiscard]] Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options,
+                             const std::function<void()>& ready);
+
+}  // namespace penstock::fuse

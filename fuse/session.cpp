@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/session.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "fuse/device.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+
+namespace penstock::fuse {
+
+namespace {
+
+std::string first_line(std::string text) {
+  text = text.substr(0, text.find('\n'));
+  for (const std::string_view prefix : {"fuse: ", "fusermount3: ", "mount: "}) {
+    if (text.starts_with(prefix)) text.erase(0, prefix.size());
+  }
+  while (text.ends_with(' ') || text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+/// While it lives, what is written to standard error is kept: libfuse and fusermount3 explain themselves nowhere else.
+/// Only while the process has one thread.
+class CapturedStandardError {
+ public:
+  CapturedStandardError() : file_(memfd_create("messages", MFD_CLOEXEC)), before_(dup(STDERR_FILENO)) {
+    if (file_ >= 0 && before_ >= 0) dup2(file_, STDERR_FILENO);
+  }
+  CapturedStandardError(const CapturedStandardError&) = delete;
+  CapturedStandardError& operator=(const CapturedStandardError&) = delete;
+  ~CapturedStandardError() {
+    restore();
+    if (file_ >= 0) close(file_);
+  }
+
+  /// Puts standard error back and gives what was written.
+  std::string restore() {
+    if (before_ >= 0) {
+      dup2(before_, STDERR_FILENO);
+      close(before_);
+      before_ = -1;
+    }
+    std::array<char, 1024> buffer;
+    const ssize_t got = file_ < 0 ? 0 : pread(file_, buffer.data(), buffer.size(), 0);
+    return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+  }
+
+ private:
+  int file_;
+  int before_;
+};
+
+__attribute__((format(printf, 2, 0))) void log_from_libfuse(fuse_log_level level, const char* format,
+                                                            va_list arguments) {
+  if (level > FUSE_LOG_WARNING) return;
+  std::array<char, 512> text;
+  static_cast<void>(std::vsnprintf(text.data(), text.size(), format, arguments));
+  log_limited(LogLevel::warning, concat("libfuse: ", printable(first_line(text.data()))));
+}
+
+/// A comma or a backslash in a value would end it.
+std::string escape(std::string_view value) {
+  std::string out;
+  for (const char character : value) {
+    if (character == ',' || character == '\\') out.push_back('\\');
+    out.push_back(character);
+  }
+  return out;
+}
+
+std::string libfuse_options(const MountOptions& options, const std::string& source, bool read_only) {
+  std::string out = concat("default_permissions,nosuid,nodev,fsname=", escape(options.fsname.value_or(source)),
+                           ",subtype=", escape(options.subtype), ",max_read=", options.max_read);
+  if (read_only) out += ",ro";
+  if (options.allow_other) out += ",allow_other";
+  if (options.allow_root) out += ",allow_root";
+  if (options.auto_unmount) out += ",auto_unmount";
+  for (const std::string& word : options.kernel) out.append(",").append(word);
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountpoint& mountpoint,
+                                                const MountOptions& options, const std::string& source,
+                                                bool read_only) {
+  fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
+  fuse_opt_add_arg(&arguments, "penstock");
+  fuse_opt_add_arg(&arguments, "-o");
+  fuse_opt_add_arg(&arguments, libfuse_options(options, source, read_only).c_str());
+  CapturedStandardError messages;
+  fuse_session* const made = fuse_session_new(&arguments, &operations(), sizeof(fuse_lowlevel_ops), &system);
+  fuse_opt_free_args(&arguments);
+  if (made == nullptr) return fail(EINVAL, concat("cannot set up FUSE: ", first_line(messages.restore())));
+  std::unique_ptr<Session> session(new Session(made));
+  if (fuse_session_mount(made, mountpoint.path.c_str()) != 0) {
+    const std::string reason = first_line(messages.restore());
+    return fail(EIO, concat("cannot mount at ", mountpoint.path, ": ", reason.empty() ? "unknown reason" : reason));
+  }
+  messages.restore();
+  fuse_set_log_func(log_from_libfuse);
+  const auto entry = mount_at(read_mounts(), mountpoint.path);
+  if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path, " in /proc/self/mountinfo"));
+  session->entry_ = *entry;
+  TRY(use_own_device(made));
+  return session;
+}
+
+Session::~Session() {
+  end();
+  fuse_session_destroy(session_);
+}
+
+Result<> Session::receive(const std::atomic<bool>& stopping) {
+  struct Buffer : fuse_buf {
+    Buffer() : fuse_buf{} {}
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { std::free(mem); }
+  } buffer;
+  while (!stopping.load(std::memory_order_relaxed)) {
+    const int got = fuse_session_receive_buf(session_, &buffer);
+    if (got == -EINTR || got == -EAGAIN) continue;
+    if (got < 0) return system_failure("cannot read requests from /dev/fuse", -got);
+    if (got == 0) return {};
+    fuse_session_process_buf(session_, &buffer);
+  }
+  return {};
+}
+
+void Session::end() {
+  // libfuse takes a connection that was aborted for unmounted, and would leave a dead mount behind.
+  if (entry_.id != 0) {
+    if (const auto done = unmount(entry_, Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
+    entry_.id = 0;
+  }
+  fuse_session_unmount(session_);
+}
+
+}  // namespace penstock::fuse

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A mounted libfuse session: from mount(2) to the last close of /dev/fuse.
+#pragma once
+
+#include "fuse/libfuse.hpp"
+#include "fuse/mountpoint.hpp"
+#include "fuse/operations.hpp"
+
+#include <memory>
+#include <string>
+
+namespace penstock::fuse {
+
+/// Threads: receive() on any number; everything else on one, while no receive() runs.
+class Session {
+ public:
+  /// Mounts. `system` must live as long as the session.
+  /// Errors: one line, with what libfuse or fusermount3 had to say.
+  [[nodiscard]] static Result<std::unique_ptr<Session>> mount(FileSystem& system, const Mountpoint& mountpoint,
+                                                              const MountOptions& options, const std::string& source,
+                                                              bool read_only);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  /// Unmounts what is still mounted and cuts off who still has files open.
+  ~Session();
+
+  [[nodiscard]] const MountEntry& mount_entry() const noexcept { return entry_; }
+  [[nodiscard]] bool is_mounted() const { return mount_by_id(read_mounts(), entry_.id).has_value(); }
+
+  /// Serves requests until the file system is unmounted or `stopping` is set and a signal interrupts the wait.
+  /// Errors: why the device cannot be read.
+  [[nodiscard]] Result<> receive(const std::atomic<bool>& stopping);
+  /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
+  void end();
+
+ private:
+  explicit Session(fuse_session* session) : session_(session) {}
+
+  fuse_session* session_;
+  MountEntry entry_;
+};
+
+}  // namespace penstock::fuse
