@@ -8,7 +8,8 @@
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 
-#include <vector>
+#include <optional>
+#include <thread>
 
 namespace penstock {
 
@@ -35,16 +36,46 @@ class Countdown {
   unsigned count_ GUARDED_BY(mutex_);
 };
 
+/// oneTBB gives all arenas together at most as many workers as there are cores, unless it is told more. Of several
+/// global_control objects the smallest wins, so there is one, for the sum of all executors.
+class WorkerCap {
+ public:
+  static WorkerCap& instance() {
+    static WorkerCap cap;
+    return cap;
+  }
+  void add(unsigned slots) {
+    const MutexLock lock(mutex_);
+    slots_ += slots;
+    apply();
+  }
+  void remove(unsigned slots) {
+    const MutexLock lock(mutex_);
+    slots_ -= slots;
+    apply();
+  }
+
+ private:
+  void apply() REQUIRES(mutex_) {
+    control_.reset();
+    if (slots_ == 0) return;
+    // The threads that call run_on_all_slots() count here though they are no workers.
+    control_.emplace(tbb::global_control::max_allowed_parallelism, slots_ + std::thread::hardware_concurrency() + 1);
+  }
+
+  Mutex mutex_;
+  std::size_t slots_ GUARDED_BY(mutex_) = 0;
+  std::optional<tbb::global_control> control_ GUARDED_BY(mutex_);
+};
+
 class TbbExecutor final : public Executor {
  public:
-  explicit TbbExecutor(unsigned slots)
-      : slots_(slots),
-        // oneTBB gives out at most as many workers as there are cores unless this says more. The thread that calls
-        // run_on_all_slots() is none of the workers, but counts here.
-        workers_(tbb::global_control::max_allowed_parallelism,
-                 std::max<std::size_t>(
-                     slots + 1U, tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism))),
-        arena_(static_cast<int>(slots), 1) {}
+  explicit TbbExecutor(unsigned slots) : slots_(slots), arena_(static_cast<int>(slots), 1) {
+    WorkerCap::instance().add(slots_);
+  }
+  TbbExecutor(const TbbExecutor&) = delete;
+  TbbExecutor& operator=(const TbbExecutor&) = delete;
+  ~TbbExecutor() override { WorkerCap::instance().remove(slots_); }
 
   [[nodiscard]] unsigned slots() const noexcept override { return slots_; }
 
@@ -64,7 +95,6 @@ class TbbExecutor final : public Executor {
 
  private:
   const unsigned slots_;
-  const tbb::global_control workers_;
   tbb::task_arena arena_;
 };
 

@@ -36,6 +36,7 @@ ROOMS = [
 # Sources whose test is not tests/unit/<path>_test.cpp, with where it is.
 TESTED_ELSEWHERE = [
     ("src/cli/*", "tests/system runs the commands themselves"),
+    ("src/exec/thread_executor.cpp", "tests/unit/exec/tbb_executor_test.cpp is about the one that is built"),
     ("fuse/*", "tests/system: needs a kernel mount"),
 ]
 
