@@ -245,8 +245,8 @@ struct Format {
   /// Null: the format has no check.
   Result<CheckReport> (*check)(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
                                const CheckOptions& options);
-  /// What plan_create() knows, besides the size and the backing file that have places of their own.
-  std::span<const CreateOption> create_options = {};
+  /// The options that plan_create() knows.
+  std::span<const CreateOption> (*create_options)() = nullptr;
 };
 
 /// All formats, raw first. Lives as long as the program.

@@ -64,7 +64,10 @@ int run_create(const Flags& flags) {
   if (!request) return usage_error("create", request.error().message());
   const auto created = create_image(*request);
   if (!created) return report(created.error());
-  if (!flags.quiet) print(concat("Formatting ", created->summary, '\n'));
+  if (!flags.quiet) {
+    print(concat("Formatting '", printable(flags.image), "', fmt=", flags.format, ' ', printable(created->summary),
+                 '\n'));
+  }
   return finish_output(kSuccess);
 }
 

@@ -85,7 +85,9 @@ int run_info(const Flags& flags) {
   } else {
     print(json_text(layer_json(layers->front())));
   }
-  return finish_output(kSuccess);
+  const int status = finish_output(kSuccess);
+  const auto& broken = layers->back().backing_error;
+  return broken ? report(*broken) : status;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -13,9 +14,21 @@ namespace {
 
 using Options = std::map<std::string, std::string>;
 
-constexpr std::array kKnownOptions{"backing_file",     "backing_fmt",   "cluster_size",  "compat",
-                                   "compression_type", "data_file",     "data_file_raw", "extended_l2",
-                                   "lazy_refcounts",   "preallocation", "refcount_bits", "size"};
+// In qemu-img's words where it has them.
+constexpr std::array<CreateOption, 12> kKnownOptions{{
+    {"backing_file", "str", "File name of a base image"},
+    {"backing_fmt", "str", "Image format of the base image"},
+    {"cluster_size", "size", "qcow2 cluster size"},
+    {"compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])"},
+    {"compression_type", "str", "Compression method used for image cluster compression"},
+    {"data_file", "str", "File name of an external data file"},
+    {"data_file_raw", "bool (on/off)", "The external data file must stay valid as a raw image"},
+    {"extended_l2", "bool (on/off)", "Extended L2 tables"},
+    {"lazy_refcounts", "bool (on/off)", "Postpone refcount updates"},
+    {"preallocation", "str", "Preallocation mode (allowed values: off, metadata, falloc, full)"},
+    {"refcount_bits", "num", "Width of a reference count entry in bits"},
+    {"size", "size", "Virtual disk size"},
+}};
 
 Failure invalid(std::string message) {
   return fail(EINVAL, std::move(message));
@@ -75,7 +88,7 @@ Result<> refuse_unknown(const Options& options) {
     if (name == "encryption" || name.starts_with("encrypt.")) {
       return fail(ENOTSUP, "penstock cannot make encrypted images; use 'qemu-img create', or leave the option out");
     }
-    if (std::ranges::find(kKnownOptions, std::string_view(name)) == kKnownOptions.end()) {
+    if (std::ranges::find(kKnownOptions, std::string_view(name), &CreateOption::name) == kKnownOptions.end()) {
       return invalid(concat("qcow2 has no option '", printable(name), "'"));
     }
   }
@@ -212,6 +225,10 @@ Result<CreateOptions> read_create_options(const CreateRequest& request) {
   // Without mappings a raw data file would not be what the guest sees.
   if (made.data_file_raw && made.preallocation == Preallocation::off) made.preallocation = Preallocation::metadata;
   return made;
+}
+
+std::span<const CreateOption> create_option_list() {
+  return kKnownOptions;
 }
 
 }  // namespace penstock::qcow2

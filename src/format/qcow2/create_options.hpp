@@ -33,4 +33,7 @@ struct CreateOptions {
 /// cluster size does not allow.
 [[nodiscard]] Result<CreateOptions> read_create_options(const CreateRequest& request);
 
+/// What read_create_options() knows.
+[[nodiscard]] std::span<const CreateOption> create_option_list();
+
 }  // namespace penstock::qcow2

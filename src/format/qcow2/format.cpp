@@ -4,6 +4,7 @@
 #include "base/endian.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
+#include "format/qcow2/create_options.hpp"
 #include "format/qcow2/qcow2_driver.hpp"
 
 namespace penstock::qcow2 {
@@ -24,6 +25,7 @@ const Format kFormat{
     .open = Driver::open,
     .plan_create = plan_create,
     .check = check,
+    .create_options = create_option_list,
 };
 
 }  // namespace penstock::qcow2

@@ -91,4 +91,13 @@ Result<std::unique_ptr<CreatePlan>> plan_raw(const CreateRequest& request) {
   return std::make_unique<RawPlan>(request.size, preallocation, no_cow, std::move(words));
 }
 
+std::span<const CreateOption> raw_create_options() {
+  static constexpr std::array<CreateOption, 3> kOptions{{
+      {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
+      {"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)"},
+      {"size", "size", "Virtual disk size"},
+  }};
+  return kOptions;
+}
+
 }  // namespace penstock

@@ -47,6 +47,11 @@ Result<std::unique_ptr<FormatDriver>> open_raw(std::shared_ptr<Storage> storage,
 
 }  // namespace
 
-const Format kRawFormat{.name = "raw", .probe = nullptr, .open = open_raw, .plan_create = plan_raw, .check = nullptr};
+const Format kRawFormat{.name = "raw",
+                        .probe = nullptr,
+                        .open = open_raw,
+                        .plan_create = plan_raw,
+                        .check = nullptr,
+                        .create_options = raw_create_options};
 
 }  // namespace penstock

@@ -40,6 +40,8 @@ class RawDriver final : public FormatDriver {
 
 /// Options: preallocation (off, falloc, full), nocow, size. Errors: EINVAL.
 [[nodiscard]] Result<std::unique_ptr<CreatePlan>> plan_raw(const CreateRequest& request);
+/// What plan_raw() knows.
+[[nodiscard]] std::span<const CreateOption> raw_create_options();
 
 extern const Format kRawFormat;
 
