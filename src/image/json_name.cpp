@@ -15,6 +15,9 @@ namespace penstock {
 namespace {
 
 using Json = nlohmann::json;
+// Sixteen times what an image can store.
+constexpr std::size_t kTextBytesMax = 16U << 10U;
+
 using Leaves = std::map<std::string, Json, std::less<>>;
 
 Failure unusable(std::string_view what) {
@@ -84,6 +87,7 @@ Result<std::string> absolute(const std::string& path) {
 }  // namespace
 
 Result<JsonName> parse_json_name(std::string_view text) {
+  if (text.size() > kTextBytesMax) return unusable("is too long");
   auto json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) return unusable("is not valid JSON");
   if (!json.is_object()) return unusable("is not a JSON object");
