@@ -20,9 +20,13 @@ struct SnapshotTable {
   std::uint64_t bytes = 0;  ///< of the table in the file
 };
 
-/// Reads the whole table, at most 64 MiB of it. Snapshots' own L1 tables are not looked at, their place is checked.
+/// Whether a snapshot whose L1 table lies where none can be is an error, or for the caller to find out.
+enum class SnapshotPlaces : std::uint8_t { valid, any };
+
+/// Reads the whole table, at most 64 MiB of it. Snapshots' own L1 tables are not looked at.
 /// Errors: EUCLEAN for an entry that breaks the format or a table that does not fit the file, EFBIG for a table that is
 /// too large.
-[[nodiscard]] Result<SnapshotTable> read_snapshots(Storage& storage, const Header& header);
+[[nodiscard]] Result<SnapshotTable> read_snapshots(Storage& storage, const Header& header,
+                                                   SnapshotPlaces places = SnapshotPlaces::valid);
 
 }  // namespace penstock::qcow2
