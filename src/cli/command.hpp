@@ -14,6 +14,9 @@ struct Command {
 };
 
 // One line a subcommand, in the order in which `penstock --help` lists them; the same order as in main.cpp.
+void add_mount(CLI::App& app, Command& chosen);
+void add_umount(CLI::App& app, Command& chosen);
+void add_status(CLI::App& app, Command& chosen);
 void add_create(CLI::App& app, Command& chosen);
 void add_info(CLI::App& app, Command& chosen);
 void add_map(CLI::App& app, Command& chosen);

@@ -37,6 +37,9 @@ int run(int count, char** arguments) {
   app.require_subcommand(1);
   Command chosen;
   // One line a subcommand, in the order of --help.
+  add_mount(app, chosen);
+  add_umount(app, chosen);
+  add_status(app, chosen);
   add_create(app, chosen);
   add_info(app, chosen);
   add_map(app, chosen);

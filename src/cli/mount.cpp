@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/// penstock mount: an image as one flat raw file.
+#include "cli/command.hpp"
+#include "cli/common.hpp"
+#include "cli/image_flags.hpp"
+#include "cli/size.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "fuse/daemon.hpp"
+#include "fuse/mount_options.hpp"
+#include "fuse/mountpoint.hpp"
+#include "fuse/service.hpp"
+
+#include <memory>
+#include <vector>
+
+namespace penstock::cli {
+
+namespace {
+
+struct Flags {
+  std::string image;
+  std::string mountpoint;
+  std::string format;
+  bool read_only = false;
+  std::string discard = "unmap";
+  bool resizable = false;
+  unsigned threads = 0;
+  std::string cache_size;
+  bool foreground = false;
+  bool no_data_file = false;
+  std::vector<std::string> fuse_options;
+};
+
+/// What the flags mean, before anything is touched. Errors: usage.
+Result<> interpret(const Flags& flags, ImageOptions& image, fuse::ServeOptions& serve) {
+  for (const std::string& list : flags.fuse_options) TRY(fuse::parse_mount_options(list, serve.mount));
+  image.format = flags.format;
+  image.writable = !flags.read_only && !serve.mount.read_only;
+  image.data_files = !flags.no_data_file;
+  if (!flags.cache_size.empty()) image.cache_bytes = TRY(parse_size(flags.cache_size));
+  serve.discard = flags.discard == "ignore" ? fuse::DiscardPolicy::ignore : fuse::DiscardPolicy::unmap;
+  serve.resizable = flags.resizable;
+  serve.threads = flags.threads;
+  serve.cache_bytes = image.cache_bytes;
+  serve.version = PENSTOCK_VERSION;
+  if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
+  return {};
+}
+
+int run_mount(const Flags& flags) {
+  ImageOptions image_options;
+  fuse::ServeOptions serve;
+  if (const auto understood = interpret(flags, image_options, serve); !understood) {
+    return usage_error("mount", understood.error().message());
+  }
+  if (const auto allowed = fuse::check_mount_options(serve.mount); !allowed) return report(allowed.error());
+  auto mountpoint = fuse::find_mountpoint(flags.mountpoint);
+  if (!mountpoint) return report(mountpoint.error());
+  serve.mountpoint = *std::move(mountpoint);
+  // Into the background before the image is opened: threads do not survive a fork.
+  fuse::Daemon daemon;
+  if (!flags.foreground) {
+    const auto status = daemon.detach();
+    if (!status) return report(status.error());
+    if (*status) return **status;
+  }
+  auto image = Image::open(flags.image, image_options);
+  if (!image) return report(image.error());
+  bool in_background = false;
+  const auto served = fuse::serve(*std::move(image), serve, [&daemon, &in_background, &flags] {
+    if (flags.foreground) return;
+    daemon.ready();
+    in_background = true;
+  });
+  if (served) return kSuccess;
+  // The terminal is gone by then; the system's log is where somebody may look.
+  if (in_background) log_line(LogLevel::error, concat(flags.image, ": ", served.error().message()));
+  return in_background ? kFailure : report(served.error());
+}
+
+}  // namespace
+
+void add_mount(CLI::App& app, Command& chosen) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
+  add_format_flag(*command, flags->format);
+  command->add_flag("-r,--read-only", flags->read_only, "Open the image read-only; it may be in use by other readers");
+  command
+      ->add_option("--discard", flags->discard,
+                   "What happens to host room under a punched hole: given back (unmap, the default) or kept (ignore)")
+      ->type_name("ignore|unmap")
+      ->check(CLI::IsMember({"ignore", "unmap"}));
+  command->add_flag("--resizable", flags->resizable, "Let truncate, and writes behind the end, resize the image");
+  command->add_option("--threads", flags->threads, "How many requests are served at the same time")
+      ->type_name("N")
+      ->check(CLI::Range(1U, 256U));
+  command->add_option("--cache-size", flags->cache_size, "Memory for metadata and unpacked clusters (default 64M)")
+      ->type_name("SIZE");
+  command->add_flag("--foreground", flags->foreground, "Stay in the foreground, with messages on standard error");
+  command->add_flag("--no-data-file", flags->no_data_file, "Refuse an image that names an external data file");
+  command
+      ->add_option("-o,--options", flags->fuse_options,
+                   "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, ...")
+      ->type_name("OPTION,...")
+      ->allow_extra_args(false);
+  add_image_argument(*command, flags->image);
+  command->add_option("mountpoint", flags->mountpoint, "A directory, or a regular file that becomes the raw file")
+      ->type_name("MOUNTPOINT")
+      ->required();
+  command->callback([flags, &chosen] { chosen.run = [flags] { return run_mount(*flags); }; });
+}
+
+}  // namespace penstock::cli
