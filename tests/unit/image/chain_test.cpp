@@ -26,10 +26,11 @@ class Chain : public testing::Test {
   /// A qcow2 overlay whose backing file need not be there.
   std::string overlay(std::string_view name, std::string backing, std::string format,
                       std::uint64_t size = 1U << 20U) const {
+    if (!backing.empty() && format.empty()) format = "raw";
     must(create_image({.path = path(name),
                        .format = "qcow2",
                        .size = size,
-                       .backing = {std::move(backing), format.empty() ? "raw" : std::move(format)},
+                       .backing = {std::move(backing), std::move(format)},
                        .check_backing = false}));
     return path(name);
   }
