@@ -84,7 +84,7 @@ struct Capabilities {
 /// A value as info shows it: under "Format specific information" and in JSON.
 struct InfoItem {
   std::string label;  ///< human, "lazy refcounts"
-  std::string key;    ///< JSON, "lazy-refcounts"
+  std::string key;    ///< JSON, "lazy-refcounts"; with dots ("encrypt.format") inside an object
   std::variant<bool, std::uint64_t, std::string> value;
 };
 

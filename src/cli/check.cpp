@@ -74,13 +74,13 @@ Json report_json(const std::string& name, const CheckedImage& checked) {
     if (value != 0) json[key] = value;
   };
   put_unless_zero("image-end-offset", report.image_end_offset);
+  put_unless_zero("compressed-clusters", report.compressed_clusters);
   put_unless_zero("total-clusters", report.total_clusters);
   put_unless_zero("corruptions-fixed", report.corruptions_fixed);
   put_unless_zero("corruptions", report.corruptions);
   json["check-errors"] = report.check_errors;
   put_unless_zero("leaks", report.leaks);
   put_unless_zero("leaks-fixed", report.leaks_fixed);
-  put_unless_zero("compressed-clusters", report.compressed_clusters);
   put_unless_zero("allocated-clusters", report.allocated_clusters);
   json["filename"] = name;
   json["format"] = checked.format;

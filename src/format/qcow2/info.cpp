@@ -17,6 +17,9 @@ std::vector<InfoItem> items_of(const Header& header) {
       {"compression type", "compression-type", std::string(header.compression_type == 0 ? "zlib" : "zstd")});
   if (version_3) items.push_back({"lazy refcounts", "lazy-refcounts", header.lazy_refcounts()});
   items.push_back({"refcount bits", "refcount-bits", std::uint64_t{header.refcount_bits()}});
+  if (header.crypt_method != 0) {
+    items.push_back({"format", "encrypt.format", std::string(header.crypt_method == 1 ? "aes" : "luks")});
+  }
   if (!version_3) return items;
   if (header.has_data_file()) {
     items.push_back({"data file", "data-file", printable(header.data_file_name())});

@@ -74,6 +74,11 @@ TEST(SnapshotList, IsATable) {
             "\"vm-clock-sec\":3723,\"id\":\"1\",\"vm-state-size\":0}]");
 }
 
+TEST(JsonText, BreaksTheLineInsideEmptyLists) {
+  EXPECT_EQ(json_text(Json{{"a", Json::array()}, {"b[]\\", "\"[]"}}),
+            "{\n    \"a\": [\n    ],\n    \"b[]\\\\\": \"\\\"[]\"\n}\n");
+}
+
 TEST(JsonText, SurvivesNamesThatAreNoUtf8) {
   EXPECT_EQ(json_text(Json{{"name", "a\xff"}}), "{\n    \"name\": \"a\\ufffd\"\n}\n");
 }
