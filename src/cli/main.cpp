@@ -54,6 +54,10 @@ int run(int count, char** arguments) {
     std::cout.flush();
     return finish_output(kSuccess);
   } catch (const CLI::ParseError& problem) {
+    // CLI11 finds a command missing before it finds the word that is none.
+    if (app.get_subcommands().empty() && count > 1 && arguments[1][0] != '-') {
+      return usage_error("", concat("unknown command '", arguments[1], "'"));
+    }
     return usage_error(named_command(app), one_line(problem.what()));
   }
   return chosen.run();

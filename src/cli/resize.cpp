@@ -52,6 +52,7 @@ int run_resize(const Flags& flags) {
 Result<> take_negative_size(const CLI::App& command, Flags& flags) {
   const std::vector<std::string> left_over = command.remaining();
   for (const std::string& argument : left_over) {
+    if (argument == "--") continue;  // the end of the options stays among what is left over
     const bool negative = argument.size() > 1 && argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9';
     if (!negative || !flags.size.empty()) {
       return fail(EINVAL, concat("The following argument was not expected: ", argument));

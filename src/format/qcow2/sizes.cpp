@@ -8,6 +8,9 @@
 namespace penstock::qcow2 {
 
 Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
+  // Everyone rounds the size in the header down to sectors: what lies behind would be lost at the next opening.
+  constexpr std::uint64_t kSectorBytes = 512;
+  if (!is_aligned(size, kSectorBytes)) return fail(EINVAL, concat("size ", size, " is not a multiple of 512"));
   TRY(begin_writing());
   const MutexLock lock(flush_mutex_);
   const std::uint64_t old_size = virtual_size_.load();
