@@ -106,7 +106,7 @@ timespec time_now() {
   return now;
 }
 
-void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what, fuse_file_info* file) {
+void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what, fuse_file_info* /*file*/) {
   auto& system = file_system(request);
   if (!is_file(system, inode)) return void(fuse_reply_err(request, EPERM));
   AttributeChange change;
@@ -119,7 +119,13 @@ void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what
   if ((what & FUSE_SET_ATTR_ATIME_NOW) != 0) change.atime = time_now();
   if ((what & FUSE_SET_ATTR_MTIME_NOW) != 0) change.mtime = time_now();
   if (const auto done = system.view.change(change); !done) return reply_error(request, done.error(), "setattr");
-  getattr(request, inode, file);
+  auto attributes = attributes_of(system, inode);
+  if (!attributes) return reply_error(request, attributes.error(), "setattr");
+  // Where the new size was rounded up, the kernel first hears of what was asked: it then drops the cached bytes behind,
+  // and sees the rounded size at the next stat.
+  const bool rounded = change.size && static_cast<off_t>(*change.size) != attributes->st_size;
+  if (rounded) attributes->st_size = static_cast<off_t>(*change.size);
+  fuse_reply_attr(request, &*attributes, rounded ? 0 : kAttributeSeconds);
 }
 
 void open_file(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
@@ -148,16 +154,20 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t size, off_t offs
 }
 
 void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* bytes, std::size_t size, off_t offset,
-           fuse_file_info* /*file*/) {
+           fuse_file_info* file) {
   const std::span in(reinterpret_cast<const std::byte*>(bytes), size);
   auto& view = file_system(request).view;
   const auto written = view.write(static_cast<std::uint64_t>(offset), in);
+  if (written) {
+    // The kernel turns a short direct write into EIO, as if the disk were broken.
+    const bool cut_short = *written < size && (file->flags & O_DIRECT) != 0;
+    return cut_short ? void(fuse_reply_err(request, ENOSPC)) : void(fuse_reply_write(request, *written));
+  }
   // The end of the disk is no event worth a line in the log, a full host file system is.
-  if (!written && written.error().is(ENOSPC) && static_cast<std::uint64_t>(offset) >= view.size()) {
+  if (written.error().is(ENOSPC) && static_cast<std::uint64_t>(offset) >= view.size()) {
     return void(fuse_reply_err(request, ENOSPC));
   }
-  if (!written) return reply_error(request, written.error(), concat("write of ", size, " bytes at ", offset));
-  fuse_reply_write(request, *written);
+  reply_error(request, written.error(), concat("write of ", size, " bytes at ", offset));
 }
 
 void flush(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) {

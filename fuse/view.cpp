@@ -90,8 +90,14 @@ void View::touch() {
 
 Result<> View::resize(std::uint64_t size) {
   if (size > align_down(kFileSizeMax, size_unit_)) return fail(EFBIG, "the size is too large for a file");
-  TRY(image_.resize(align_up(size, size_unit_)));
+  const std::uint64_t rounded = align_up(size, size_unit_);
+  const std::uint64_t before = image_.virtual_size();
+  TRY(image_.resize(rounded));
   touch();
+  // What lay behind the new end is gone, and must not come back in the part that rounding adds.
+  if (size < before && size < rounded) {
+    TRY(image_.write_zeroes({{size}, std::min(rounded, before) - size}, Zeroing::keep));
+  }
   return {};
 }
 
