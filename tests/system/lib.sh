@@ -68,6 +68,16 @@ not() { ! "$@"; }
 # Not mountpoint(1): it takes a mount whose daemon died for none.
 is_mounted() { awk -v path="$1" '$2 == path { found = 1 } END { exit !found }' /proc/self/mounts; }
 is_gone() { ! kill -0 "$1" 2>/dev/null; }
+now_ms() { date +%s%3N; }
+# ends_within_a_second PROCESS: one that nobody has waited for yet counts as ended.
+ends_within_a_second() {
+  local since
+  since=$(now_ms)
+  while ! is_gone "$1" && [ "$(cut -d ' ' -f 3 "/proc/$1/stat" 2>/dev/null)" != Z ]; do
+    [ $(($(now_ms) - since)) -lt 1000 ] || return 1
+    sleep 0.02
+  done
+}
 
 # must_fail TEXT COMMAND...: the command fails, and what it says contains TEXT; its words are left in $said.
 must_fail() {
@@ -169,7 +179,10 @@ check_no_corruption() {
 }
 # compare_with_raw IMAGE RAW: the same size and bytes, as QEMU reads them.
 compare_with_raw() {
-  qemu-img compare -s -F raw "$1" "$2" >"$work/compare.log" 2>&1 || fail "$1 and $2 differ: $(cat "$work/compare.log")"
+  qemu-img compare -F raw "$1" "$2" >"$work/compare.log" 2>&1 || fail "$1 and $2 differ: $(cat "$work/compare.log")"
+  local info
+  info=$(qemu-img info --output=json "$1")
+  [[ "$info" == *"\"virtual-size\": $(stat -c %s "$2"),"* ]] || fail "$1 is not as long as $2: $info"
 }
 same_bytes() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 sum_of() { sha256sum "$1" | cut -d ' ' -f 1; }

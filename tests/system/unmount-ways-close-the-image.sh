@@ -24,15 +24,10 @@ view = mmap.mmap(fd, 8 << 20)
 view[100 : 100 + len(wanted)] = wanted
 PYTHON
 }
-now_ms() { date +%s%3N; }
 # ended STATUS: the daemon ends within a second with this status.
 ended() {
-  local wanted=$1 since status=0
-  since=$(now_ms)
-  while ! is_gone "$daemon" && [ "$(cat "/proc/$daemon/stat" 2>/dev/null | cut -d ' ' -f 3)" != Z ]; do
-    [ $(($(now_ms) - since)) -lt 1000 ] || fail "the daemon still runs after a second"
-    sleep 0.02
-  done
+  local wanted=$1 status=0
+  ends_within_a_second "$daemon" || fail "the daemon still runs after a second"
   wait "$daemon" || status=$?
   [ "$status" -eq "$wanted" ] || fail "the daemon exits $status, not $wanted: $(cat "$mountpoint.log")"
   not is_mounted "$mountpoint" || fail "still mounted"
