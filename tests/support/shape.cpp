@@ -20,6 +20,7 @@ const std::vector<Shape>& shapes() {
       {.name = "extended_l2", .options = {{"extended_l2", "on"}, {"cluster_size", "16384"}}},
       {.name = "extended_l2_backing", .options = {{"extended_l2", "on"}, {"cluster_size", "16384"}}, .backing = true},
       {.name = "lazy", .options = {{"lazy_refcounts", "on"}, {"cluster_size", "4096"}}},
+      {.name = "lazy_512", .options = {{"lazy_refcounts", "on"}, {"cluster_size", "512"}}},
       {.name = "data_file", .options = {{"data_file", "data"}, {"cluster_size", "4096"}}},
       {.name = "data_file_backing", .options = {{"data_file", "data"}, {"cluster_size", "4096"}}, .backing = true},
       {.name = "data_file_raw", .options = {{"data_file", "data"}, {"data_file_raw", "on"}, {"cluster_size", "4096"}}},
