@@ -167,13 +167,16 @@ class Checker {
     TRY(rebuild_refcounts(storage_, header_, *use_, *stored_));
     const CheckReport before = findings_.report;
     if (!TRY(examine({}))) return corrupt("the image cannot be examined after its refcounts were rebuilt");
+    // Nothing is left to mend, unless a damaged entry takes the header itself, just changed, for a table.
     Findings silent({});
     silent.report = findings_.report;
-    TRY(compare_counts(silent, Repair::none));
-    findings_.report = silent.report;
+    TRY(compare_counts(silent, stored_->broken() ? Repair::none : Repair::leaks));
+    TRY(stored_->write());
     CheckReport& report = findings_.report;
-    report.corruptions_fixed += before.corruptions - std::min(before.corruptions, report.corruptions);
-    report.leaks_fixed += before.leaks - std::min(before.leaks, report.leaks);
+    report = silent.report;
+    report.corruptions_fixed =
+        before.corruptions_fixed + before.corruptions - std::min(before.corruptions, report.corruptions);
+    report.leaks_fixed = before.leaks_fixed + before.leaks - std::min(before.leaks, report.leaks);
     return true;
   }
 
@@ -209,7 +212,11 @@ class Checker {
 }  // namespace
 
 Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOptions&, const CheckOptions& options) {
-  return Checker(*storage, TRY(read_header(*storage, HeaderUse::check)), options).run();
+  Header header = TRY(read_header(*storage, HeaderUse::check));
+  if (header.has_data_file() && header.data_file_name().empty()) {
+    return fail(EINVAL, "guest data lies in an external data file, but the image does not name it");
+  }
+  return Checker(*storage, std::move(header), options).run();
 }
 
 Result<> repair_dirty(const std::shared_ptr<Storage>& storage, const FormatOpenOptions&) {

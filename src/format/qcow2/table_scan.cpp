@@ -199,12 +199,11 @@ void TableScan::scan_compressed(const L2Entry& entry, std::uint32_t index, const
 void TableScan::scan_allocated(const L2Entry& entry, const Visit& visit, GuestOffset guest) {
   const HostOffset offset = entry_offset(entry.descriptor);
   const bool aligned = is_aligned(offset.value, header_.cluster_size());
+  // Counted all the same: the cluster is not free for others.
   if (header_.extended_l2() && ((entry.bitmap >> 32U) & entry.bitmap) != 0) {
     findings_.corruption(concat("ERROR offset=", bare_hex(offset.value),
                                 ": Allocated cluster has corrupted subcluster allocation bitmap"),
                          visit.times);
-    use_.keep_free(offset, header_.cluster_size());
-    return;
   }
   if (!aligned) {
     const bool holds_data =
