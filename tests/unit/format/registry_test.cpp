@@ -15,7 +15,9 @@ TEST(FormatRegistry, RawIsFirstAndEveryFormatIsFoundByItsName) {
 TEST(FormatRegistry, UnknownFormatIsRefusedWithTheListOfThoseThereAre) {
   const auto found = find_format("vmdk");
   EXPECT_TRUE(failed_with(found, EINVAL));
-  EXPECT_EQ(found.error().message(), "unknown format 'vmdk' (there are: raw, qcow2)");
+  std::string names;
+  for (const Format* format : formats()) names.append(names.empty() ? "" : ", ").append(format->name);
+  EXPECT_EQ(found.error().message(), "unknown format 'vmdk' (there are: " + names + ")");
 }
 
 }  // namespace
