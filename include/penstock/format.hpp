@@ -119,6 +119,8 @@ struct FormatInfo {
 struct BackingReference {
   std::string name;    ///< empty: none
   std::string format;  ///< empty: not stored
+  /// The image stores no format names, but that its backing file is not raw (QED): its magic tells which it is.
+  bool probe_not_raw = false;
 };
 
 /// One open layer in one format: where its guest bytes live.

@@ -2,6 +2,7 @@
 /// Mutexes that Clang's thread-safety analysis understands. Source: clang's ThreadSafetyAnalysis page.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <shared_mutex>
@@ -57,6 +58,12 @@ class ConditionVariable {
   void wait(Mutex& mutex) REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     condition_.wait(lock);
+    lock.release();
+  }
+  /// As wait(), but returns after `timeout` at the latest.
+  void wait_for(Mutex& mutex, std::chrono::milliseconds timeout) REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    condition_.wait_for(lock, timeout);
     lock.release();
   }
   void notify_one() { condition_.notify_one(); }

@@ -4,6 +4,7 @@
 
 #include "base/text.hpp"
 #include "format/qcow2/format.hpp"
+#include "format/qed/format.hpp"
 #include "format/raw/raw_driver.hpp"
 
 #include <array>
@@ -12,7 +13,7 @@ namespace penstock {
 
 namespace {
 
-constexpr std::array<const Format*, 2> kFormats{&kRawFormat, &qcow2::kFormat};
+constexpr std::array<const Format*, 3> kFormats{&kRawFormat, &qcow2::kFormat, &qed::kFormat};
 
 }  // namespace
 

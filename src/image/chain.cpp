@@ -61,6 +61,7 @@ Result<const Format*> ChainOpener::choose_format(const Candidate& candidate, Sto
   }
   if (location.protocol_only) return find_format("raw");
   if (!location.format.empty()) return find_format(location.format);
+  if (candidate.probe_not_raw) return probe_safely(storage, location.storage_name, Probing::not_raw);
   if (!candidate.top) {
     return probe_safely(storage, location.storage_name,
                         options_.probe_backing || wishes_.for_info ? Probing::free : Probing::stored);
@@ -130,7 +131,7 @@ Result<> ChainOpener::open_driver(const Candidate& candidate) {
 }
 
 Result<ChainOpener::Candidate> ChainOpener::top_candidate() const {
-  return Candidate{TRY(named(name_, locate_image(name_))), options_.format, true};
+  return Candidate{TRY(named(name_, locate_image(name_))), options_.format, true, false};
 }
 
 Result<ChainOpener::File> ChainOpener::open_file() {
@@ -154,7 +155,7 @@ Result<bool> ChainOpener::open_next() {
   const auto prefix =
       concat(whose(layers_), ": backing file '", printable(location ? location->storage_name : backing.name), "'");
   if (!location) return Failure(location.error().in(prefix));
-  auto opened = open_driver({std::move(*location), backing.format, false});
+  auto opened = open_driver({std::move(*location), backing.format, false, backing.probe_not_raw});
   if (!opened) return Failure(opened.error().in(prefix));
   return true;
 }

@@ -55,6 +55,7 @@ class ChainOpener {
     ImageLocation location;
     std::string stored_format;  ///< as the layer above stores it; top: as the user gave it
     bool top = false;
+    bool probe_not_raw = false;  ///< BackingReference::probe_not_raw of the layer above
   };
 
   [[nodiscard]] Result<Candidate> top_candidate() const;

@@ -17,7 +17,6 @@ struct Magic {
 };
 
 constexpr std::array kMagics{
-    Magic{"qed", 0, "QED\0"sv},
     Magic{"vmdk", 0, "KDMV"sv},
     Magic{"vmdk", 0, "COWD"sv},
     Magic{"vmdk", 0, "# Disk DescriptorFile"sv},

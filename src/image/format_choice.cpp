@@ -36,6 +36,9 @@ Result<std::string_view> foreign_format_of(Storage& storage) {
 Result<const Format*> probe_safely(Storage& storage, std::string_view path, Probing probing) {
   const Format* const found = TRY(probe_format(storage));
   const Format* const raw = TRY(find_format("raw"));
+  if (found == raw && probing == Probing::not_raw) {
+    return fail(EINVAL, "contents look like no known format, though the overlay says that it is not raw");
+  }
   if (found == raw) {
     const auto foreign = TRY(foreign_format_of(storage));
     if (!foreign.empty()) {

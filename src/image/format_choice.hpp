@@ -11,6 +11,7 @@ enum class Probing : std::uint8_t {
   free,      ///< read-only, at the user's own word: the contents decide
   writable,  ///< nothing is raw unless said so, and nothing named or placed like a raw disk is anything else
   stored,    ///< a backing file whose format the overlay does not store: raw, or refused
+  not_raw,   ///< a backing file of which the overlay stores only that it is not raw
 };
 
 /// Errors: EINVAL with what to do. `path` is for its last part, the suffix.

@@ -2,17 +2,17 @@
 #include "format/qcow2/create_options.hpp"
 
 #include "base/text.hpp"
+#include "format/option_values.hpp"
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 
 namespace penstock::qcow2 {
 
 namespace {
 
-using Options = std::map<std::string, std::string>;
+using Options = OptionMap;
 
 // In qemu-img's words where it has them.
 constexpr std::array<CreateOption, 12> kKnownOptions{{
@@ -34,76 +34,24 @@ Failure invalid(std::string message) {
   return fail(EINVAL, std::move(message));
 }
 
-std::string lower_case(std::string text) {
-  for (char& character : text) {
-    if (character >= 'A' && character <= 'Z') character = static_cast<char>(character - 'A' + 'a');
-  }
-  return text;
-}
-
-std::string option(const Options& options, const char* name, std::string_view otherwise = {}) {
-  const auto found = options.find(name);
-  return found == options.end() ? std::string(otherwise) : found->second;
-}
-
-Result<bool> switch_option(const Options& options, const char* name) {
-  const std::string text = option(options, name, "off");
-  if (text == "on" || text == "yes" || text == "true" || text == "y") return true;
-  if (text == "off" || text == "no" || text == "false" || text == "n") return false;
-  return invalid(concat("option '", name, "' expects 'on' or 'off', not '", printable(text), "'"));
-}
-
-/// Bytes, with qemu-img's suffixes: 65536, 64k, 2M.
-Result<std::uint64_t> size_option(const Options& options, const char* name, std::uint64_t otherwise) {
-  const auto found = options.find(name);
-  if (found == options.end()) return otherwise;
-  const std::string& text = found->second;
-  std::uint64_t number = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string suffix = lower_case({end, text.data() + text.size()});
-  constexpr std::string_view kSuffixes = "bkmgtpe";
-  const auto power = suffix.empty() ? 0 : kSuffixes.find(suffix.front());
-  const auto shift = static_cast<unsigned>(power * 10);
-  if (problem != std::errc() || suffix.size() > 1 || power == std::string_view::npos ||
-      number > (UINT64_MAX >> shift)) {
-    return invalid(concat("option '", name, "' expects a size such as 65536, 64k or 2M, not '", printable(text), "'"));
-  }
-  return number << shift;
-}
-
-Result<std::uint64_t> number_option(const Options& options, const char* name, std::uint64_t otherwise) {
-  const auto found = options.find(name);
-  if (found == options.end()) return otherwise;
-  std::uint64_t number = 0;
-  const std::string& text = found->second;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (problem != std::errc() || end != text.data() + text.size()) {
-    return invalid(concat("option '", name, "' expects a number, not '", printable(text), "'"));
-  }
-  return number;
-}
-
 Result<> refuse_unknown(const Options& options) {
   for (const auto& [name, value] : options) {
     if (name == "encryption" || name.starts_with("encrypt.")) {
       return fail(ENOTSUP, "penstock cannot make encrypted images; use 'qemu-img create', or leave the option out");
     }
-    if (std::ranges::find(kKnownOptions, std::string_view(name), &CreateOption::name) == kKnownOptions.end()) {
-      return invalid(concat("qcow2 has no option '", printable(name), "'"));
-    }
   }
-  return {};
+  return refuse_unknown_options("qcow2", options, kKnownOptions);
 }
 
 Result<std::uint32_t> version_of(const Options& options) {
-  const std::string text = option(options, "compat", "1.1");
+  const std::string text = option_text(options, "compat", "1.1");
   if (text == "0.10" || text == "v2") return 2U;
   if (text == "1.1" || text == "v3") return 3U;
   return invalid(concat("option 'compat' is 0.10 (v2) or 1.1 (v3), not '", printable(text), "'"));
 }
 
 Result<Preallocation> preallocation_of(const Options& options) {
-  const std::string text = option(options, "preallocation", "off");
+  const std::string text = option_text(options, "preallocation", "off");
   if (text == "off") return Preallocation::off;
   if (text == "metadata") return Preallocation::metadata;
   if (text == "falloc") return Preallocation::falloc;
@@ -112,17 +60,10 @@ Result<Preallocation> preallocation_of(const Options& options) {
 }
 
 Result<std::uint8_t> compression_of(const Options& options) {
-  const std::string text = option(options, "compression_type", "zlib");
+  const std::string text = option_text(options, "compression_type", "zlib");
   if (text == "zlib") return std::uint8_t{0};
   if (text == "zstd") return std::uint8_t{1};
   return invalid(concat("option 'compression_type' is zlib or zstd, not '", printable(text), "'"));
-}
-
-/// -b and -o backing_file name the same thing; two different answers are a mistake.
-Result<std::string> backing_part(const Options& options, const char* name, const std::string& given) {
-  const std::string text = option(options, name, given);
-  if (given.empty() || text == given) return text;
-  return invalid(concat("the backing file is given twice, as '", printable(given), "' and '", printable(text), "'"));
 }
 
 Result<> check_version_2(const CreateOptions& made) {
@@ -195,13 +136,13 @@ std::string summary_of(const Options& options, const CreateOptions& made, std::u
 Result<CreateOptions> read_create_options(const CreateRequest& request) {
   const Options& options = request.options;
   TRY(refuse_unknown(options));
-  const std::uint64_t size = request.size != 0 ? request.size : TRY(size_option(options, "size", 0));
+  const std::uint64_t size = request.size != 0 ? request.size : TRY(option_size(options, "size", 0));
   if (size > INT64_MAX - 511U) return fail(EFBIG, "virtual size is too large");
-  const std::uint64_t cluster_size = TRY(size_option(options, "cluster_size", 65536));
+  const std::uint64_t cluster_size = TRY(option_size(options, "cluster_size", 65536));
   if (!std::has_single_bit(cluster_size) || cluster_size < 512 || cluster_size > 2U << 20U) {
     return invalid("cluster size must be a power of two between 512 and 2048k");
   }
-  const std::uint64_t refcount_bits = TRY(number_option(options, "refcount_bits", 16));
+  const std::uint64_t refcount_bits = TRY(option_number(options, "refcount_bits", 16));
   if (!std::has_single_bit(refcount_bits) || refcount_bits > 64) {
     return invalid("refcount_bits must be a power of two of at most 64");
   }
@@ -211,14 +152,13 @@ Result<CreateOptions> read_create_options(const CreateRequest& request) {
   made.version = TRY(version_of(options));
   made.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(cluster_size));
   made.refcount_order = static_cast<std::uint32_t>(std::countr_zero(refcount_bits));
-  made.lazy_refcounts = TRY(switch_option(options, "lazy_refcounts"));
-  made.extended_l2 = TRY(switch_option(options, "extended_l2"));
+  made.lazy_refcounts = TRY(option_switch(options, "lazy_refcounts"));
+  made.extended_l2 = TRY(option_switch(options, "extended_l2"));
   made.compression_type = TRY(compression_of(options));
   made.preallocation = TRY(preallocation_of(options));
-  made.data_file = option(options, "data_file");
-  made.data_file_raw = TRY(switch_option(options, "data_file_raw"));
-  made.backing.name = TRY(backing_part(options, "backing_file", request.backing.name));
-  made.backing.format = TRY(backing_part(options, "backing_fmt", request.backing.format));
+  made.data_file = option_text(options, "data_file");
+  made.data_file_raw = TRY(option_switch(options, "data_file_raw"));
+  made.backing = TRY(option_backing(request));
   TRY(check_together(made));
   TRY(check_size(made));
   made.summary = summary_of(options, made, size);

@@ -2,7 +2,7 @@
 /// Which host clusters hold metadata: what no guest write may touch and no allocation may hand out.
 #pragma once
 
-#include "format/qcow2/cluster_set.hpp"
+#include "format/cluster_set.hpp"
 
 namespace penstock::qcow2 {
 

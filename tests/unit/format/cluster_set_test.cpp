@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/qcow2/cluster_set.hpp"
+#include "format/cluster_set.hpp"
 
 #include <gtest/gtest.h>
 
-namespace penstock::qcow2 {
+namespace penstock {
 namespace {
 
 TEST(ClusterSet, HoldsRunsAcrossPages) {
@@ -28,4 +28,4 @@ TEST(ClusterSet, IsEmptyAgainWhenAllIsErased) {
 }
 
 }  // namespace
-}  // namespace penstock::qcow2
+}  // namespace penstock

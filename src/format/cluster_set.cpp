@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/qcow2/cluster_set.hpp"
+#include "format/cluster_set.hpp"
 
 #include <algorithm>
 
-namespace penstock::qcow2 {
+namespace penstock {
 
 void ClusterSet::insert(std::uint64_t cluster, std::uint64_t count) {
   for (const std::uint64_t end = cluster + count; cluster < end; ++cluster) {
@@ -38,4 +38,4 @@ bool ClusterSet::overlaps(std::uint64_t first, std::uint64_t count) const {
   return false;
 }
 
-}  // namespace penstock::qcow2
+}  // namespace penstock

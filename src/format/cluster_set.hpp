@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <unordered_map>
 
-namespace penstock::qcow2 {
+namespace penstock {
 
 /// Cluster numbers (host offset / cluster size). Memory: 512 bytes for each 4,096 neighbouring clusters of which any
 /// is in the set. Threads: readers beside readers; a writer alone.
@@ -25,4 +25,4 @@ class ClusterSet {
   std::unordered_map<std::uint64_t, Page> pages_;
 };
 
-}  // namespace penstock::qcow2
+}  // namespace penstock

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/// QED as the table of formats knows it.
+#pragma once
+
+#include <penstock/format.hpp>
+
+namespace penstock::qed {
+
+extern const Format kFormat;
+
+/// Format::plan_create.
+[[nodiscard]] Result<std::unique_ptr<CreatePlan>> plan_create(const CreateRequest& request);
+[[nodiscard]] std::span<const CreateOption> create_option_list();
+
+}  // namespace penstock::qed
