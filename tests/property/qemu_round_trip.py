@@ -179,7 +179,7 @@ class Case:
 
         run("qemu-img", "check", "-q", self.top)  # leaks are failures too
         run(self.penstock, "check", self.top)
-        run("qemu-img", "compare", "-s", "-f", "qcow2", "-F", "raw", self.top, self.model)
+        run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", self.top, self.model)
         run(self.penstock, "compare", "-f", "qcow2", "-F", "raw", self.top, self.model)
         if self.feature == "rawdata":
             at = first_difference(self.path("data.bin"), self.model)

@@ -15,7 +15,12 @@ strace -f -qq -y -e trace=fsync,fdatasync,sync_file_range -p "$daemon" -o "$work
 tracer=$!
 on_exit "kill $tracer 2>/dev/null; wait $tracer 2>/dev/null"
 # Attached to all threads once each thread's status names a tracer.
-traced() { ! grep -L "^TracerPid:[[:space:]]*[1-9]" /proc/"$daemon"/task/*/status | grep -q .; }
+traced() {
+  local status
+  for status in /proc/"$daemon"/task/*/status; do
+    grep -q "^TracerPid:[[:space:]]*[1-9]" "$status" || return 1
+  done
+}
 wait_until 60 traced || fail "strace does not attach"
 
 count() { grep -cE '(fsync|fdatasync)\([0-9]+<[^>]*disk\.qcow2>' "$work/trace.txt" || true; }

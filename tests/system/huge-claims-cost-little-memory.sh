@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A file of 64 KiB that claims to be a disk of 2 EiB (and tables to match) costs the memory of what it holds, not of
 # what it claims: refused or shown in less than a few seconds and a few dozen MiB, program text and threads included.
+# With a hole behind it, its tables are there, and all zero.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img
@@ -12,7 +13,7 @@ hostile() {
 import struct, sys
 
 fields = dict(version=3, cluster_bits=16, size=1 << 61, l1_size=0, l1_offset=0x10000, table_offset=0x20000,
-              table_clusters=1, snapshots=0, snapshots_offset=0, order=4)
+              table_clusters=1, snapshots=0, snapshots_offset=0, order=4, sparse=65536)
 fields.update((key, int(value, 0)) for key, value in (word.split("=") for word in sys.argv[2:]))
 header = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", fields["version"], 0, 0, fields["cluster_bits"],
                      fields["size"], 0, fields["l1_size"], fields["l1_offset"], fields["table_offset"],
@@ -20,6 +21,7 @@ header = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", fields["version"], 0, 0
                      fields["order"], 104)
 with open(sys.argv[1], "wb") as file:
     file.write(header.ljust(65536, b"\0"))
+    file.truncate(fields["sparse"])
 PYTHON
 }
 # cost COMMAND...: sets $kib to the most memory that the command held; it must end by itself.
@@ -28,7 +30,8 @@ cost() {
 done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 if done.returncode < 0: sys.exit(1)
-if len(done.stderr.splitlines()) > 1: sys.exit(2)' "$@") || fail "dies, hangs or says more than a line: $*"
+# A check says all that it finds.
+if sys.argv[2] != "check" and len(done.stderr.splitlines()) > 1: sys.exit(2)' "$@") || fail "dies, hangs or says more than a line: $*"
 }
 
 cost "$penstock" --version
@@ -36,8 +39,11 @@ floor=$kib
 say "the program alone: $floor KiB"
 number=0
 for claim in size=0x2000000000000000,l1_size=0x2000000 size=0x2000000000000000,l1_size=0x400000 \
-  size=0x2000000000000000,cluster_bits=21,l1_size=0x400000 size=0x7ffffffffffffe00,cluster_bits=21,l1_size=0x800000 \
-  size=0x100000000,table_clusters=0x80 size=0x100000000,table_clusters=0xffffffff \
+  size=0x2000000000000000,cluster_bits=21,l1_size=0x400000,l1_offset=0x400000,table_offset=0x200000 \
+  size=0x2000000000000000,cluster_bits=21,l1_size=0x400000,l1_offset=0x400000,table_offset=0x200000,sparse=0x10000000 \
+  size=0x100000000,l1_size=8,sparse=0x100000 \
+  size=0x7ffffffffffffe00,cluster_bits=21,l1_size=0x800000,l1_offset=0x400000,table_offset=0x200000 \
+  size=0x100000000,l1_size=8,table_clusters=0x80 size=0x100000000,l1_size=8,table_clusters=0xffffffff \
   size=0x100000000,cluster_bits=9,l1_size=0x400000,table_clusters=0x4000 \
   size=0x100000000,l1_size=8,snapshots=65536,snapshots_offset=0x8000 \
   size=0x100000000,l1_size=8,snapshots=65536,snapshots_offset=0x10000 size=0x100000000,cluster_bits=63 \
@@ -47,6 +53,8 @@ for claim in size=0x2000000000000000,l1_size=0x2000000 size=0x2000000000000000,l
   hostile "$image" ${claim//,/ }
   before=$(sum_of "$image")
   for command in info map check; do
+    # Nothing but a walk through four million empty table entries; QEMU takes minutes for it.
+    [[ "$command $claim" != map*0x10000000 ]] || continue
     cost "$penstock" $command "$image"
     [ "$kib" -lt $((floor + 24576)) ] || fail "$command of $claim takes $kib KiB, $((kib - floor)) more than nothing"
   done

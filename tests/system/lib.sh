@@ -17,7 +17,7 @@ cleaned_up() {
   exit "$status"
 }
 trap cleaned_up EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT TERM HUP PIPE
 # The command must be harmless when the script has undone its part itself.
 on_exit() { undo+=("$1"); }
 
