@@ -43,6 +43,10 @@ io -c 'write 1M 12k' top.qcow2
 make_image -f qcow2 -b short.raw -F raw long.qcow2 1M
 io -c 'write 512k 4k' long.qcow2
 make_image -f qcow2 -b long.qcow2 -F qcow2 longer.qcow2 2M
+make_image -f qed old.qed 5G
+io -c 'write 1M 100k' -c 'write -z 4M 64k' old.qed
+make_image -f qed -b base.raw -F raw -o cluster_size=4k old_overlay.qed 3M
+io -c 'write 2M 5k' old_overlay.qed
 mkdir below
 make_image -f qcow2 below/base.qcow2 4M
 (cd below && make_image -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2)
@@ -60,7 +64,7 @@ io -c 'write -P 3 0 1M' packed_from.qcow2
 qemu-img convert -c -O qcow2 -o compression_type=zstd packed_from.qcow2 packed.qcow2
 make_image --object secret,id=s,data=pw -f qcow2 -o encrypt.format=aes,encrypt.key-secret=s aes.qcow2 1M
 readable=(base.raw short.raw fresh.qcow2 empty.qcow2 v2.qcow2 small.qcow2 large.qcow2 overlay.qcow2 top.qcow2 long.qcow2
-  longer.qcow2 below/overlay.qcow2 data.qcow2 data_raw.qcow2 snapshots.qcow2)
+  longer.qcow2 below/overlay.qcow2 data.qcow2 data_raw.qcow2 snapshots.qcow2 old.qed old_overlay.qed)
 
 say "info"
 for image in "${readable[@]}" packed.qcow2 aes.qcow2; do
@@ -86,7 +90,7 @@ same map --output=json -U top.qcow2
 
 say "check"
 for image in fresh.qcow2 empty.qcow2 v2.qcow2 small.qcow2 large.qcow2 overlay.qcow2 top.qcow2 data.qcow2 snapshots.qcow2 \
-  packed.qcow2; do
+  packed.qcow2 old.qed old_overlay.qed; do
   same check "$image"
   same check --output json "$image"
   same check -q "$image"
@@ -177,6 +181,8 @@ both_create -f qcow2 -o backing_file=top.qcow2,backing_fmt=qcow2 new.image
 both_create -f qcow2 -u -b 'with,comma.raw' -F raw new.image 1M
 both_create -f qcow2 -o backing_file=with,,comma.raw,backing_fmt=raw -u new.image 1M
 both_create new.image 1024
+both_create -f qed new.image 1G
+both_create -f qed -b base.raw -F raw -o cluster_size=128k new.image
 both_create -f raw -o preallocation=full new.image 1M
 "$penstock" create -f qcow2 -o help | grep -q '^  cluster_size=<size> *- ' || fail "create -o help"
 
