@@ -353,7 +353,12 @@ TEST_P(FormatConformance, GrownPartReadsZeroAndShrunkPartDoesNotComeBack) {
   // What lies behind the end of the last cluster is the image's to zero before it grows; whole new clusters are fresh.
   expect_all({{padded_size()}, padded_size()}, fresh());
   const auto half = align_down(size_ / 2, cluster_);
-  ASSERT_OK(driver_->resize(half, 0));
+  const auto shrunk = driver_->resize(half, 0);
+  if (!shrunk && shrunk.error().is(EOPNOTSUPP)) {
+    EXPECT_EQ(driver_->virtual_size(), 2 * padded_size()) << "a refusal changes nothing";
+    return;
+  }
+  ASSERT_OK(shrunk);
   EXPECT_EQ(driver_->virtual_size(), half);
   ASSERT_OK(driver_->resize(size_, 0));
   expect_all({{0}, half}, std::byte{0x22});

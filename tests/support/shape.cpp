@@ -26,6 +26,9 @@ const std::vector<Shape>& shapes() {
       {.name = "data_file_raw", .options = {{"data_file", "data"}, {"data_file_raw", "on"}, {"cluster_size", "4096"}}},
       {.name = "data_file_extended_l2",
        .options = {{"data_file", "data"}, {"extended_l2", "on"}, {"cluster_size", "16384"}}},
+      {.name = "qed", .format = "qed"},
+      {.name = "qed_4k_table1", .format = "qed", .options = {{"cluster_size", "4096"}, {"table_size", "1"}}},
+      {.name = "qed_backing", .format = "qed", .options = {{"cluster_size", "4096"}}, .backing = true},
   };
   return all;
 }

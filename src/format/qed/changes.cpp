@@ -200,7 +200,22 @@ Result<> Driver::close() {
   stop_watching();
   const MutexLock lock(flush_mutex_);
   TRY(flush_stages());
+  TRY(cut_spare_end());
   return clear_need_check();
+}
+
+Result<> Driver::cut_spare_end() {
+  const ExclusiveLock lock(mutex_);
+  const std::uint64_t used_end = end_;
+  std::ranges::sort(spare_, std::ranges::greater(), &HostRange::offset);
+  for (const HostRange& room : spare_) {
+    if (room.end().value == end_) end_ = room.offset.value;
+  }
+  spare_.clear();
+  if (end_ == used_end) return {};
+  // Room that was never linked would be a leak for ever: QED finds no space but at the end.
+  TRY(storage_->truncate(end_));
+  return storage_->flush();
 }
 
 void Driver::watch_for_idleness() {

@@ -68,6 +68,7 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<> flush_when_much_is_pending();
   [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> write_copies(std::vector<TableCache::Copy>& copies, TableCache& cache);
+  [[nodiscard]] Result<> cut_spare_end() REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> clear_need_check() REQUIRES(flush_mutex_);
   void watch_for_idleness();
   void stop_watching();
