@@ -82,6 +82,8 @@ class CrashTest : public testing::TestWithParam<Case> {
   /// The reference implementation's opinion of an image left behind.
   static std::string ask_qemu(const Start& start, const ShapedImage& left) {
     if (!have_program("qemu-img")) return {};
+    // QEMU makes such QED images and then cannot open them.
+    if (left.shape.options.count("table_size") != 0) return {};
     const TemporaryDirectory directory;
     save(*left.file, directory.file("image"));
     if (left.data != nullptr) save(*left.data, directory.file("data"));

@@ -62,7 +62,7 @@ const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
     std::vector<Case> made;
     for (const Shape& shape : shapes()) {
-      if (shape.format != "qcow2" || shape.name == "v3_2M") continue;
+      if (shape.format == "raw" || shape.name == "v3_2M") continue;
       Case item{.shape = shape, .size = (1U << 20U) + 7 * kSectorSize};
       // Enough clusters that the refcount table has to move.
       if (shape.name == "v3_512_refcount64") item.size = 4U << 20U;
