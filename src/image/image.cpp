@@ -40,6 +40,7 @@ Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_pa
       writable_(writable),
       geometry_(layers_.front().driver->geometry()),
       capabilities_(layers_.front().driver->capabilities()),
+      alone_(layers_.size() == 1 && layers_.front().driver->backing().name.empty()),
       unpacked_(cache_bytes / 8, packed_cluster_size(layers_)),
       backing_(layers_, unpacked_, cache_bytes / 8),
       range_lock_(geometry_.cluster_size) {}

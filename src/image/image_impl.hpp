@@ -83,6 +83,7 @@ class Image::Impl {
   [[nodiscard]] Result<> read_old(GuestRange range, std::span<std::byte> out);
   [[nodiscard]] Result<Backing::Content> old_content(GuestRange range);
   [[nodiscard]] Result<bool> old_reads_zero(GuestRange range);
+  [[nodiscard]] Result<std::uint64_t> untouched(GuestRange range);
   [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing);
   [[nodiscard]] Result<std::uint64_t> zero_part(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);
@@ -95,6 +96,7 @@ class Image::Impl {
   const bool writable_;
   const Geometry geometry_;
   const Capabilities capabilities_;
+  const bool alone_;  // the top names no backing file: what is unallocated is zero for good
   UnpackedCache unpacked_;
   Backing backing_;
   RangeLock range_lock_;

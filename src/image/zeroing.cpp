@@ -7,6 +7,19 @@
 
 namespace penstock {
 
+/// How much of the start of `range` nobody has ever written: no backing file shows there, so that it is zero and stays
+/// so. Told from absent tables, many clusters at a time.
+Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
+  if (!alone_) return 0;
+  std::uint64_t length = 0;
+  while (length < range.length) {
+    const auto mapping = TRY(map_top({range.offset + length, range.length - length}));
+    if (mapping.kind != MappingKind::unallocated) break;
+    length += mapping.length;
+  }
+  return length;
+}
+
 Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing) {
   TRY(check_change(range));
   return in_pieces(range, [&](GuestRange piece) {
@@ -27,6 +40,11 @@ Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroi
     if (!capabilities_.always_in_place) {
       const bool whole_units = is_aligned(at.value, unit) && at.value < units_end;
       if (whole_units) {
+        const auto skipped = TRY(untouched({at, units_end - at.value}));
+        if (skipped != 0) {
+          at += skipped;
+          continue;
+        }
         auto zeroed = in_layer(top_layer(), top().publish_zero({at, units_end - at.value}, zeroing));
         if (!zeroed && !zeroed.error().is(EOPNOTSUPP)) return Failure(std::move(zeroed).error());
         if (zeroed) {
@@ -78,7 +96,10 @@ Result<> Image::Impl::discard(GuestRange range) {
     if (capabilities_.always_in_place) return in_layer(top_layer(), top().discard(piece));
     const std::uint64_t cluster = geometry_.cluster_size;
     const auto end = piece.end().value == virtual_size() ? align_up(piece.end().value, cluster) : piece.end().value;
-    const auto whole = narrow(GuestRange{piece.offset, end - piece.offset.value}, cluster);
+    auto whole = narrow(GuestRange{piece.offset, end - piece.offset.value}, cluster);
+    if (whole.empty()) return {};
+    const auto skipped = align_down(TRY(untouched(whole)), cluster);
+    whole = {whole.offset + skipped, whole.length - skipped};
     if (whole.empty()) return {};
     return in_layer(top_layer(), top().discard(whole));
   });
