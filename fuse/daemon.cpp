@@ -66,6 +66,8 @@ Result<std::optional<int>> Daemon::detach() {
   if (child == 0) {
     close(ends[0]);
     to_parent_ = ends[1];
+    // Not for fusermount3 either, which stays while auto_unmount is on.
+    for (const int file : inherited_) fcntl(file, F_SETFD, FD_CLOEXEC);
     setsid();
     return std::nullopt;
   }

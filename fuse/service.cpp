@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <thread>
@@ -39,6 +40,19 @@ Result<Descriptor> catch_signals() {
 std::string absolute(const std::string& path) {
   const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
   return resolved ? resolved.get() : path;
+}
+
+/// Something that looks at every new mount, or a loop device that lets go of its file only after losetup(8) has
+/// returned, may hold the view for a moment.
+Result<> unmount_patiently(const MountEntry& mount) {
+  constexpr std::chrono::milliseconds kPatience{500};
+  constexpr std::chrono::milliseconds kPause{25};
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    auto done = unmount(mount, Unmount::unless_busy);
+    if (done || !done.error().is(EBUSY) || std::chrono::steady_clock::now() > give_up) return done;
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 /// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
@@ -137,7 +151,7 @@ void Service::add_commands() {
                        [this](const Json&) -> Result<Json> { return describe_nodes(*image_); });
   control_->on_command("query-block-jobs", [](const Json&) -> Result<Json> { return Json::array(); });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
-  control_->on_quit([this] { return unmount(session_->mount_entry(), Unmount::unless_busy); });
+  control_->on_quit([this] { return unmount_patiently(session_->mount_entry()); });
   control_->watch(signals_.get(), [this] { on_signal(); });
 }
 
