@@ -196,11 +196,16 @@ def one_round(penstock, name, rng):
     shutil.copy("broken.qcow2", "theirs.qcow2")
     shutil.copy("broken.qcow2", "mine.qcow2")
     before = readable("broken.qcow2", "before.raw")
+    theirs_before = theirs
     their_repair = check(["qemu-img"], "theirs.qcow2", "-r", "all")
     my_repair = check([penstock], "mine.qcow2", "-r", "all")
     theirs = check(["qemu-img"], "theirs.qcow2")
     after = check(["qemu-img"], "mine.qcow2")
-    if 1 not in (my_repair[0], their_repair[0], theirs[0], after[0]) and left(after) > left(theirs) and not own and not header_is_table:
+    # qemu-img 7.2 forgets all snapshots when it clears an unknown autoclear bit before a repair.
+    lost_snapshots = their_repair[1].get("leaks-fixed", 0) > theirs_before[1].get("leaks", 0) + 50
+    comparable = 1 not in (my_repair[0], their_repair[0], theirs[0], after[0])
+    comparable = comparable and not (own or header_is_table or lost_snapshots)
+    if comparable and left(after) > left(theirs):
         return (f"after -r all: {after[2]}\n{my_repair[2]}\n--- qemu-img repaired: {their_repair[2]}"
                 f"\n--- and left: {theirs[2]}")
     if my_repair[0] != 1 and after[1].get("leaks", 0) and not header_is_table:

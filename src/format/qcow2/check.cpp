@@ -114,7 +114,9 @@ class Checker {
   /// Reports what differs, and mends it in place where `fix` says so.
   Result<Differences> compare_counts(Findings& findings, Repair fix) {
     Differences differences;
-    TRY(stored_->for_each_mismatch(*use_, [&](const StoredRefcounts::Mismatch& found) -> Result<> {
+    using Extent = StoredRefcounts::Extent;
+    const auto extent = fix == Repair::none ? Extent::file : Extent::all;
+    TRY(stored_->for_each_mismatch(*use_, extent, [&](const StoredRefcounts::Mismatch& found) -> Result<> {
       const std::uint64_t counted = storable(found.counted);
       if (counted != found.counted) {
         findings.corruption(concat("ERROR: overflow cluster offset=", hex(found.cluster << header_.cluster_bits), "; ",
@@ -127,6 +129,7 @@ class Checker {
       differences.missing = differences.missing || found.stored == 0;
       differences.uncovered = differences.uncovered || !stored_->covers(found.cluster);
       if (fix == Repair::all || (fix == Repair::leaks && leak)) {
+        TRY(begin_repair());
         findings.line(line_of("Repairing", found, counted));
         ++(leak ? findings.report.leaks_fixed : findings.report.corruptions_fixed);
         return stored_->set(found.cluster, counted);
@@ -153,8 +156,6 @@ class Checker {
       return false;
     }
     if (repair_ == Repair::all && (stored_->broken() || differences.uncovered)) return rebuild();
-    if (silent.report.leaks + silent.report.corruptions == 0) return true;
-    TRY(begin_repair());
     TRY(compare_counts(findings_, repair_));
     TRY(stored_->write());
     return true;

@@ -12,7 +12,8 @@ namespace penstock::qcow2 {
 namespace {
 
 constexpr std::size_t kWriteBytes = 1U << 20U;  ///< tables are written in pieces of this size
-static_assert(kWriteBytes % 512 == 0);
+constexpr std::size_t kSector = 512;            ///< what a device writes whole or not at all
+static_assert(kWriteBytes % kSector == 0);
 
 struct FeatureName {
   std::uint8_t word;  ///< 0 incompatible, 1 compatible, 2 autoclear
@@ -121,8 +122,12 @@ class Writer {
     TRY(write_l1());
     if (layout_.l2_tables != 0) TRY(write_l2());
     if (layout_.data_clusters != 0) TRY(make_data_room());
+    const auto cluster = TRY(encode_header(header_));
+    const auto header = std::span(cluster);
+    // A crash may leave any of the header's sectors unwritten; the one with the magic comes when all others are there.
+    TRY(storage_.write({kSector}, header.subspan(kSector)));
     TRY(storage_.flush());
-    TRY(storage_.write({0}, TRY(encode_header(header_))));
+    TRY(storage_.write({0}, header.first(kSector)));
     return storage_.flush();
   }
 

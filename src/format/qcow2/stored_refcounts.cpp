@@ -95,12 +95,13 @@ Result<std::uint64_t> StoredRefcounts::get(std::uint64_t cluster) {
   return load_refcount(table->bytes(), header_.refcount_order, cluster % per_block_);
 }
 
-Result<> StoredRefcounts::for_each_mismatch(const ClusterUse& use, const Visit& visit) {
+Result<> StoredRefcounts::for_each_mismatch(const ClusterUse& use, Extent extent, const Visit& visit) {
   std::unordered_set<std::uint64_t> seen;
   std::uint64_t repeated = 0;
-  const std::uint64_t covered = std::min(use.clusters(), entries_.size() * per_block_);
+  const std::uint64_t limit = extent == Extent::file ? use.clusters() : UINT64_MAX;
+  const std::uint64_t covered = std::min(limit, entries_.size() * per_block_);
   for (std::uint64_t first = 0; first < covered; first += per_block_) {
-    const std::uint64_t end = std::min(use.clusters(), first + per_block_);
+    const std::uint64_t end = std::min(limit, first + per_block_);
     HostOffset block = block_at(first / per_block_);
     if (block.value != 0 && TRY(is_hole(block))) block = {0};
     // A block named twice is damage already reported; a table that names few blocks a million times must not keep us.
@@ -111,6 +112,7 @@ Result<> StoredRefcounts::for_each_mismatch(const ClusterUse& use, const Visit& 
       TRY(compare_block(use, block, {first, end}, visit));
     }
   }
+  used_end_ = std::min(used_end_, use.clusters());
   return compare_absent(use, covered, use.clusters(), visit);
 }
 

@@ -37,9 +37,12 @@ class StoredRefcounts {
     std::uint64_t counted = 0;  ///< may be more than the width can hold
   };
   using Visit = std::function<Result<>(const Mismatch&)>;
-  /// Calls `visit` for each cluster of the file whose stored count is not what was counted, in order. It may set() the
-  /// count of that cluster. `use.references()` must be sealed.
-  [[nodiscard]] Result<> for_each_mismatch(const ClusterUse& use, const Visit& visit);
+  /// Which clusters to look at: QEMU looks at no count of a cluster behind the end of the file. Left over from a crash,
+  /// such a count becomes a leak as soon as the file has grown.
+  enum class Extent : std::uint8_t { file, all };
+  /// Calls `visit` for each cluster whose stored count is not what was counted, in order. It may set() the count of
+  /// that cluster. `use.references()` must be sealed.
+  [[nodiscard]] Result<> for_each_mismatch(const ClusterUse& use, Extent extent, const Visit& visit);
   /// After for_each_mismatch(): one behind the last cluster that is stored or counted as in use.
   [[nodiscard]] std::uint64_t used_end() const { return used_end_; }
 
