@@ -228,6 +228,20 @@ TEST_F(Chain, OnlyTheTopIsOpenedForWriting) {
   EXPECT_ERRNO(Image::open(path("o"), {}), EAGAIN);
 }
 
+TEST_F(Chain, ZeroesWrittenWithoutTheBackingFileHideItLater) {
+  raw("base.img", std::string(200000, 'x'));
+  const auto over = overlay("o", "base.img", "raw");
+  const auto top_alone = must(Image::open(over, {.writable = true, .backing = false}));
+  EXPECT_OK(top_alone->write_zeroes({{0}, 65536}, Zeroing::may_unmap));
+  EXPECT_OK(top_alone->close());
+  const auto whole = must(Image::open(over, {}));
+  std::vector<std::byte> found(65537);
+  EXPECT_OK(whole->read({0}, found));
+  EXPECT_EQ(found[0], std::byte{0});
+  EXPECT_EQ(found[65535], std::byte{0});
+  EXPECT_EQ(found[65536], std::byte{'x'});
+}
+
 TEST_F(Chain, CreateTakesTheSizeOfTheBackingFileRoundedUp) {
   raw("base.img", "x", 102500);
   must(create_image({.path = path("o"), .format = "qcow2", .backing = {"base.img", "raw"}}));
