@@ -39,7 +39,8 @@ for direct in on off; do
     fail "direct I/O is not $direct: $(losetup "$loop")"
   e2fsck -f -n "$loop" >"$work/fsck.log" 2>&1 || fail "e2fsck: $(cat "$work/fsck.log")"
   mount_device "$loop" "$work/root"
-  diff -r --no-dereference "$tree/usr" "$work/root/usr" >"$work/diff.log" 2>&1 ||
+  # (The round before removed the translations.)
+  diff -r --no-dereference -x locale "$tree/usr" "$work/root/usr" >"$work/diff.log" 2>&1 ||
     fail "files differ: $(head -n 20 "$work/diff.log")"
   random_bytes "$direct" 20000000 "$work/root/new-$direct"
   cp -a "$work/root/usr/bin" "$work/root/bin-$direct"
