@@ -33,13 +33,6 @@ ROOMS = [
     (re.compile(r"(gtest|gmock)/"), ["tests/*"], "GoogleTest"),
 ]
 
-# Sources whose test is not tests/unit/<path>_test.cpp, with where it is.
-TESTED_ELSEWHERE = [
-    ("src/cli/*", "tests/system runs the commands themselves"),
-    ("src/exec/thread_executor.cpp", "tests/unit/exec/tbb_executor_test.cpp is about the one that is built"),
-    ("fuse/*", "tests/system: needs a kernel mount"),
-]
-
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|not " + "implemented")
@@ -160,17 +153,6 @@ def check_tests_are_run(root, files):
                 yield path, 1, "not in the table of tests/system/meson.build"
 
 
-def check_units_are_tested(files):
-    present = {re.sub(r"^tests/(unit|property|conformance|crash)/", "", path) for path in files}
-    for path in files:
-        if not path.endswith(".cpp") or not path.startswith(("src/", "fuse/")):
-            continue
-        wanted = path.removeprefix("src/").removesuffix(".cpp") + "_test.cpp"
-        if wanted in present or any(fnmatch.fnmatch(path, pattern) for pattern, _ in TESTED_ELSEWHERE):
-            continue
-        yield path, 1, f"no tests/unit/{wanted}, and no line in TESTED_ELSEWHERE that says where its test is"
-
-
 def check_manual(root, files):
     """Each subcommand has its page."""
     for path in files:
@@ -215,7 +197,6 @@ def breaches(root):
                     for problem in check_include(root, path, found.group(1), found.group(2)):
                         yield path, number, problem
     yield from check_tests_are_run(root, files)
-    yield from check_units_are_tested(files)
     yield from check_manual(root, known)
     yield from check_format(root, files)
 

@@ -102,9 +102,6 @@ class Rules(unittest.TestCase):
         self.expect({"tests/unit/meson.build": "gtest_programs = {\n}\n"}, "table")
         self.expect({"tests/system/b.sh": GOOD["tests/system/a.sh"]}, "table")
 
-    def test_sources_without_a_test(self):
-        self.expect({"src/image/other.cpp": LICENCE}, "no tests/unit/image/other_test.cpp")
-
     def test_processes_ended_by_name(self):
         self.expect({"tests/system/a.sh": GOOD["tests/system/a.sh"] + "p" + "kill penstock\n"}, "by name")
 
