@@ -90,8 +90,8 @@ class Image {
   /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
   [[nodiscard]] Result<> resize(std::uint64_t size);
 
-  /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined, up to a bound on
-  /// the work of one call (1 TiB of one answer), so that the next extent may have the same answer again.
+  /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined, up to a bound
+  /// on the work of one call (1 TiB of one answer), so that the next extent may have the same answer again.
   [[nodiscard]] Result<Extent> extent(GuestRange want);
   [[nodiscard]] Result<std::uint64_t> allocated_bytes();  ///< host bytes of the top layer, its data file included
   [[nodiscard]] Result<std::vector<LayerInfo>> layers();  ///< from the top down

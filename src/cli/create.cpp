@@ -76,8 +76,7 @@ int run_create(const Flags& flags) {
 void add_create(CLI::App& app, Command& chosen) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("create", "Make a new image");
-  command->add_option("-f,--format", flags->format, "Format of the new image; raw unless given")
-      ->type_name("FMT");
+  command->add_option("-f,--format", flags->format, "Format of the new image; raw unless given")->type_name("FMT");
   command->add_option("-b,--backing", flags->backing, "Backing file; what the new image does not hold is read there")
       ->type_name("BACKING");
   command->add_option("-F,--backing-format", flags->backing_format, "Format of the backing file")->type_name("FMT");

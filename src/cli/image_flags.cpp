@@ -6,8 +6,7 @@
 namespace penstock::cli {
 
 void add_format_flag(CLI::App& command, std::string& format) {
-  command.add_option("-f,--format", format, "Format of the image; probed where that is safe")
-      ->type_name("FMT");
+  command.add_option("-f,--format", format, "Format of the image; probed where that is safe")->type_name("FMT");
 }
 
 void add_share_flag(CLI::App& command, bool& force_share) {

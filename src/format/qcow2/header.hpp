@@ -11,11 +11,11 @@
 namespace penstock::qcow2 {
 
 inline constexpr std::uint32_t kMagic = 0x514649fbU;
-inline constexpr std::uint64_t kL1EntriesMax = 4U << 20U;             ///< 32 MiB of table
+inline constexpr std::uint64_t kL1EntriesMax = 4U << 20U;  ///< 32 MiB of table
 inline constexpr std::uint64_t kRefcountTableBytesMax = 8U << 20U;
 inline constexpr std::uint64_t kSnapshotsMax = 65536;
 inline constexpr std::uint64_t kSnapshotTableBytesMax = 64U << 20U;
-inline constexpr std::uint64_t kHostOffsetMax = 1ULL << 56U;          ///< of tables and standard clusters
+inline constexpr std::uint64_t kHostOffsetMax = 1ULL << 56U;  ///< of tables and standard clusters
 
 enum Incompatible : std::uint64_t {
   kDirty = 1U << 0U,
@@ -42,11 +42,11 @@ struct Extension {
 };
 
 /// Byte positions of fields that are written on their own.
-inline constexpr HostOffset kSizeField{24};              ///< u64
-inline constexpr HostOffset kL1Field{36};                ///< u32 entries, u64 offset: one write switches both
-inline constexpr HostOffset kRefcountTableField{48};     ///< u64 offset, u32 clusters: one write switches both
-inline constexpr HostOffset kIncompatibleField{72};      ///< u64
-inline constexpr HostOffset kAutoclearField{88};         ///< u64
+inline constexpr HostOffset kSizeField{24};           ///< u64
+inline constexpr HostOffset kL1Field{36};             ///< u32 entries, u64 offset: one write switches both
+inline constexpr HostOffset kRefcountTableField{48};  ///< u64 offset, u32 clusters: one write switches both
+inline constexpr HostOffset kIncompatibleField{72};   ///< u64
+inline constexpr HostOffset kAutoclearField{88};      ///< u64
 
 /// The header as decoded; version 2 has zero features and refcount_order 4.
 struct Header {
@@ -86,7 +86,9 @@ struct Header {
   [[nodiscard]] std::uint32_t refcount_bits() const { return 1U << refcount_order; }
   [[nodiscard]] std::uint64_t refcount_max() const { return ~0ULL >> (64U - refcount_bits()); }
   /// Host clusters that one refcount block counts.
-  [[nodiscard]] std::uint64_t refcounts_per_block() const { return std::uint64_t{cluster_size()} * 8 / refcount_bits(); }
+  [[nodiscard]] std::uint64_t refcounts_per_block() const {
+    return std::uint64_t{cluster_size()} * 8 / refcount_bits();
+  }
 
   /// Null when there is none of that type.
   [[nodiscard]] const Extension* extension(ExtensionType type) const;
@@ -96,14 +98,15 @@ struct Header {
 
 /// Who reads the header: what one refuses another must show or mend.
 enum class HeaderUse : std::uint8_t {
-  read,    ///< refuses what cannot be read (encrypted, unknown incompatible features, tables wholly behind the end)
-  write,   ///< refuses corrupt images besides (EACCES)
-  check,   ///< allows corrupt images and a refcount table of 0 clusters or behind the end of the file
-  info,    ///< allows encrypted images too
+  read,   ///< refuses what cannot be read (encrypted, unknown incompatible features, tables wholly behind the end)
+  write,  ///< refuses corrupt images besides (EACCES)
+  check,  ///< allows corrupt images and a refcount table of 0 clusters or behind the end of the file
+  info,   ///< allows encrypted images too
 };
 
 /// Reads and validates header and extensions; memory is bounded by the cluster size.
-/// Errors: EINVAL (not qcow2, too short, nonsense), ENOTSUP (version, feature, encryption: by name), EFBIG, EACCES, EIO.
+/// Errors: EINVAL (not qcow2, too short, nonsense), ENOTSUP (version, feature, encryption: by name), EFBIG, EACCES,
+/// EIO.
 [[nodiscard]] Result<Header> read_header(Storage& storage, HeaderUse use);
 
 /// The whole of cluster 0: fields, extensions, end marker, backing name.

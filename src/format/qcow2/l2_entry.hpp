@@ -6,9 +6,9 @@
 
 namespace penstock::qcow2 {
 
-inline constexpr std::uint64_t kCopied = 1ULL << 63U;      ///< refcount is exactly 1: may be modified in place
+inline constexpr std::uint64_t kCopied = 1ULL << 63U;  ///< refcount is exactly 1: may be modified in place
 inline constexpr std::uint64_t kCompressed = 1ULL << 62U;
-inline constexpr std::uint64_t kZeroFlag = 1;              ///< standard entries of version 3
+inline constexpr std::uint64_t kZeroFlag = 1;  ///< standard entries of version 3
 inline constexpr std::uint64_t kOffsetMask = 0x00fffffffffffe00ULL;
 inline constexpr std::uint64_t kL1Reserved = 0x7f000000000001ffULL;
 inline constexpr std::uint64_t kL2Reserved = 0x3f000000000001feULL;  ///< of standard entries
@@ -28,7 +28,9 @@ struct PackedRun {
   std::uint32_t length = 0;  ///< bytes, an upper bound
 };
 
-[[nodiscard]] constexpr HostOffset entry_offset(std::uint64_t entry) { return {entry & kOffsetMask}; }
+[[nodiscard]] constexpr HostOffset entry_offset(std::uint64_t entry) {
+  return {entry & kOffsetMask};
+}
 
 /// The kind of a standard entry, or of an extended entry's descriptor (whose subclusters subcluster_kind() tells).
 /// With an external data file bit 63 decides whether offset 0 is allocated.
