@@ -11,6 +11,7 @@ namespace {
 
 // A request for the whole of a fragmented or huge disk answers with what it has after so many steps.
 constexpr unsigned kStepsMax = 4096;
+constexpr std::uint64_t kPieceSizeMax = 1ULL << 60U;
 
 bool joins(const Extent& before, const Extent& next) {
   if (before.kind != next.kind || before.depth != next.depth || before.present != next.present ||
@@ -26,8 +27,10 @@ Result<Extent> Image::Impl::extent(GuestRange want) {
   TRY(check_request(want));
   if (want.empty()) return fail(EINVAL, concat(printable(name_), ": an extent of no bytes"));
   Extent joined;
+  // Pieces keep a hold short. They grow while each is one answer as a whole, or a disk of 2 EiB would take for ever.
+  std::uint64_t piece_size = kPieceBytes;
   for (unsigned step = 0; !want.empty() && step < kStepsMax; ++step) {
-    const auto boundary = align_down(want.offset.value, kPieceBytes) + kPieceBytes;
+    const auto boundary = align_down(want.offset.value, kPieceBytes) + piece_size;
     const GuestRange piece{want.offset, std::min(want.length, boundary - want.offset.value)};
     const RangeLock::Hold hold(range_lock_, piece, RangeLock::Mode::shared);
     TRY(check_request(piece));
@@ -42,6 +45,7 @@ Result<Extent> Image::Impl::extent(GuestRange want) {
     } else {
       break;
     }
+    piece_size = next->guest == piece ? std::min(piece_size * 2, kPieceSizeMax) : kPieceBytes;
     want = {next->guest.end(), want.length - next->guest.length};
   }
   return joined;
