@@ -68,8 +68,10 @@ build_thread() {
     ninja -C "$build/thread" $(python3 "$source_root/tests/ci_results.py" targets "$build/thread" concurrency)
 }
 
-export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
+# A daemon has no standard error: what a sanitizer finds in it goes to a file, too.
+reports=$build/logs/sanitizer
+export ASAN_OPTIONS=log_path=$reports UBSAN_OPTIONS=log_path=$reports:print_stacktrace=1
+export TSAN_OPTIONS=log_path=$reports:second_deadlock_stack=1
 
 if build_stage "g++" build_gcc; then
   run_tests "tidy" "$build/gcc" --suite tidy
@@ -79,11 +81,18 @@ fi
 rm -rf "$build/gcc"
 if build_stage "address and undefined sanitizers" build_address; then
   run_tests "address and undefined sanitizers" "$build/address" --suite unit --suite property --timeout-multiplier 8
+  PENSTOCK_SECONDS=45 run_tests "round trips with sanitizers" "$build/address" qemu-round-trip
 fi
 rm -rf "$build/address"
 if build_stage "thread sanitizer" build_thread; then
   run_tests "thread sanitizer" "$build/thread" --suite concurrency --timeout-multiplier 8
 fi
 
+for report in "$reports".*; do
+  [ -s "$report" ] || continue
+  printf '\n== FAILED: a sanitizer found\n'
+  head -n 80 "$report"
+  build_failures=$((build_failures + 1))
+done
 printf '\n'
 python3 tests/ci_results.py summary "$build_failures" "$build"/logs/*.json

@@ -213,7 +213,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--penstock", default=os.environ.get("PENSTOCK", "penstock"))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("PENSTOCK_SEED", random.randrange(1 << 31))))
-    parser.add_argument("--seconds", type=float, default=100, help="begin no case after this long")
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("PENSTOCK_SECONDS", 100)),
+                        help="begin no case after this long")
     parser.add_argument("--all", action="store_true", help="the whole matrix, however long it takes")
     parser.add_argument("--case", action="append", help="only this one (may be given again)")
     parser.add_argument("--jobs", type=int, default=2)
