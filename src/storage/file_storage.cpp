@@ -2,6 +2,7 @@
 #include "storage/file_storage.hpp"
 
 #include "base/text.hpp"
+#include "storage/zero_bytes.hpp"
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -154,15 +155,8 @@ Result<> FileStorage::zero_block(HostRange range, Zeroing zeroing) {
   // The middle told that zeroing works here; only now may the edges change.
   const HostRange head{range.offset, middle.offset - range.offset};
   const HostRange tail{middle.end(), range.end() - middle.end()};
-  for (const HostRange edge : {head, tail}) {
-    const std::array<std::byte, 4096> zeroes{};
-    for (std::uint64_t done = 0; done < edge.length;) {
-      const auto piece = std::min<std::uint64_t>(zeroes.size(), edge.length - done);
-      TRY(write_fully(descriptor, edge.offset + done, std::span(zeroes).first(piece)));
-      done += piece;
-    }
-  }
-  return {};
+  TRY(write_zero_bytes(*this, head));
+  return write_zero_bytes(*this, tail);
 }
 
 Result<> FileStorage::discard(HostRange range) {

@@ -1,28 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 #include "format/raw/raw_driver.hpp"
+#include "storage/zero_bytes.hpp"
 
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-
-#include <array>
 
 namespace penstock {
 
 namespace {
 
 enum class Preallocation : std::uint8_t { off, falloc, full };
-
-/// Zeroes that are really written: a file system that would rather note a hole gets no chance to.
-Result<> write_all_zeroes(Storage& storage, std::uint64_t size) {
-  static constexpr std::array<std::byte, 64U << 10U> kZeroes{};
-  for (std::uint64_t done = 0; done < size;) {
-    const auto piece = std::min<std::uint64_t>(kZeroes.size(), size - done);
-    TRY(storage.write({done}, std::span(kZeroes).first(piece)));
-    done += piece;
-  }
-  return {};
-}
 
 /// Of btrfs; like qemu-img, says nothing where the file system has no such thing. Only an empty file can be changed.
 void turn_off_copy_on_write(int descriptor) {
@@ -52,7 +40,7 @@ class RawPlan final : public CreatePlan {
       const auto allocated = storage.allocate({{0}, size_});
       if (allocated || !allocated.error().is(EOPNOTSUPP)) return allocated;
     }
-    return write_all_zeroes(storage, size_);
+    return write_zero_bytes(storage, {{0}, size_});
   }
 
   const std::uint64_t size_;

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/storage.hpp>
+
+namespace penstock {
+
+/// Writes zero bytes into `range`, whatever else the storage could do to make it read as zero. Errors: the storage's.
+[[nodiscard]] Result<> write_zero_bytes(Storage& storage, HostRange range);
+
+}  // namespace penstock
