@@ -14,6 +14,12 @@ std::string bare_hex(std::uint64_t value) {
   return hex(value).substr(2);
 }
 
+/// A name from the image, which may be 64 KiB of anything.
+std::string short_name(std::string_view name) {
+  constexpr std::size_t kShown = 64;
+  return printable(name.substr(0, kShown)) + (name.size() > kShown ? "..." : "");
+}
+
 constexpr std::uint64_t kBitmapEntryReserved = 0xff000000000001feULL;
 
 /// A bitmap table entry with an offset may not say "all ones" besides.
@@ -86,8 +92,8 @@ Result<> TableScan::scan_snapshots() {
   ReferenceTally tables;
   for (std::size_t index = 0; index < table.snapshots.size(); ++index) {
     const Snapshot& snapshot = table.snapshots[index];
-    const std::string who = concat("ERROR snapshot ", printable(snapshot.info.id), " (", printable(snapshot.info.name),
-                                   ") l1_offset=", hex(snapshot.l1_offset.value), ": ");
+    const std::string who = concat("ERROR snapshot ", short_name(snapshot.info.id), " (",
+                                   short_name(snapshot.info.name), ") l1_offset=", hex(snapshot.l1_offset.value), ": ");
     if (header_.version >= 3 && snapshot.extra_bytes < 16) {
       findings_.corruption(concat("ERROR snapshot table entry ", index, " is incomplete"));
     }
@@ -124,7 +130,7 @@ Result<> TableScan::scan_bitmaps() {
           const HostOffset offset = entry_offset(entry);
           if (is_bad_bitmap_entry(entry, header_.cluster_size())) {
             findings_.corruption(
-                concat("ERROR bitmap '", printable(bitmap.info.name), "' table entry ", index, ": ", bare_hex(entry)));
+                concat("ERROR bitmap '", short_name(bitmap.info.name), "' table entry ", index, ": ", bare_hex(entry)));
           } else if (offset.value != 0) {
             use_.count(offset, header_.cluster_size(), 1, findings_);
           }
@@ -148,9 +154,11 @@ void TableScan::scan_entry(const L2Entry& entry, std::uint32_t index, const Visi
   const auto kind = cluster_kind(header_, entry);
   const GuestOffset guest = visit.guest + (std::uint64_t{index} << header_.cluster_bits);
   if (kind == ClusterKind::compressed) return scan_compressed(entry, index, visit);
-  if (has_reserved_bits(header_, entry)) {
+  if ((entry.descriptor & kL2Reserved) != 0) {
     findings_.corruption(concat("ERROR found l2 entry with reserved bits set: ", bare_hex(entry.descriptor)),
                          visit.times);
+  } else if (has_reserved_bits(header_, entry)) {
+    findings_.corruption(concat("ERROR zero flag in an extended l2 entry: ", bare_hex(entry.descriptor)), visit.times);
   }
   if (header_.version < 3 && (entry.descriptor & kZeroFlag) != 0) {
     findings_.corruption(concat("ERROR zero cluster in a version 2 image: ", bare_hex(entry.descriptor)), visit.times);
