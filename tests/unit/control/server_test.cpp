@@ -170,21 +170,5 @@ TEST_F(ServerTest, TheAnswerToQuitWaitsForTheOutcome) {
   server_.reset();
 }
 
-TEST_F(ServerTest, SocketsOfDeadDaemonsAreRemovedAndLivingOnesStay) {
-  const std::string directory = server_->path().substr(0, server_->path().rfind('/'));
-  std::string dead;
-  {
-    auto socket = listen_on(directory, "999999999");
-    ASSERT_TRUE(socket);
-    dead = socket->path;
-  }
-  EXPECT_EQ(access(dead.c_str(), F_OK), 0);
-  auto next = listen_on(directory, "888888888");
-  ASSERT_TRUE(next);
-  EXPECT_NE(access(dead.c_str(), F_OK), 0);
-  EXPECT_TRUE(connect().execute("echo"));
-  unlink(next->path.c_str());
-}
-
 }  // namespace
 }  // namespace penstock::control
