@@ -36,7 +36,9 @@ Result<bool> Allocator::is_free(std::uint64_t cluster) {
 Result<Allocator::Allocation> Allocator::allocate(std::uint64_t count_max) {
   std::uint64_t cluster = hint_;
   while (true) {
-    if (cluster >= refcounts_.clusters_covered()) {
+    if (waiting_.contains(cluster)) {
+      ++cluster;
+    } else if (cluster >= refcounts_.clusters_covered()) {
       TRY(check_usable(cluster));
       TRY(grow_table(cluster));
       cluster = hint_;
@@ -200,14 +202,22 @@ Result<> Allocator::grow_table(std::uint64_t cluster) {
     const auto table = refcounts_.encode_table();
     TRY(storage_.write(table_offset, table));
     TRY(refcounts_.write_blocks());
-    TRY(storage_.flush());
-    return write_refcount_table_switch(storage_, table_offset, static_cast<std::uint32_t>(table_clusters));
+    return storage_.flush();
   };
   if (auto done = put_in_place(); !done) {
     release(area);
     for (const std::uint64_t counted : added) refcounts_.remove_block(counted);
     refcounts_.shrink_back(old_entries);
     return done;
+  }
+  if (auto switched = write_refcount_table_switch(storage_, table_offset, static_cast<std::uint32_t>(table_clusters));
+      !switched) {
+    // Nobody knows which table the header names now: go on with the old one, and never touch the new one again.
+    for (const std::uint64_t counted : added) refcounts_.remove_block(counted);
+    refcounts_.shrink_back(old_entries);
+    waiting_.insert(area.first, area.count);
+    fresh_from_ = next;
+    return switched;
   }
   const ClusterRun old{header_.refcount_table_offset.value >> header_.cluster_bits, header_.refcount_table_clusters};
   refcounts_.moved(table_offset);

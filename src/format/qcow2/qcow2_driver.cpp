@@ -73,10 +73,19 @@ Result<> Driver::load_tables(std::uint64_t file_size) {
   // A table may claim more than the file holds: what is not there reads as zero and takes no memory.
   const std::uint64_t present = std::min<std::uint64_t>(
       header_.l1_entries, divide_up(file_size - std::min(file_size, header_.l1_offset.value), 8));
-  std::vector<std::byte> table(present * 8);
-  TRY(storage_->read(header_.l1_offset, table));
-  l1_.resize(present);
-  for (std::size_t index = 0; index < present; ++index) l1_[index] = load_be<std::uint64_t>(table, index * 8);
+  // In pieces, and up to the last entry in use: a hole of 32 MiB is an empty table.
+  constexpr std::uint64_t kPieceEntries = 128U << 10U;
+  std::vector<std::byte> piece;
+  for (std::uint64_t first = 0; first < present; first += kPieceEntries) {
+    piece.resize(std::min(present - first, kPieceEntries) * 8);
+    TRY(storage_->read(header_.l1_offset + first * 8, piece));
+    for (std::uint64_t index = 0; index < piece.size() / 8; ++index) {
+      const auto entry = load_be<std::uint64_t>(piece, index * 8);
+      if (entry == 0) continue;
+      l1_.resize(first + index + 1);
+      l1_[first + index] = entry;
+    }
+  }
   if (writable_) TRY(refcounts_.load(allocator_.end_of_use()));
   return protect_metadata();
 }
@@ -93,6 +102,14 @@ Result<> Driver::protect(HostOffset offset, std::uint64_t bytes, std::string_vie
   return {};
 }
 
+Result<> Driver::protect_snapshots(const SnapshotTable& table) {
+  TRY(protect(header_.snapshots_offset, table.bytes, "snapshot table"));
+  for (const Snapshot& snapshot : table.snapshots) {
+    TRY(protect(snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8, "L1 table of a snapshot"));
+  }
+  return {};
+}
+
 Result<> Driver::protect_metadata() {
   TRY(protect({0}, geometry_.cluster_size, "header"));
   TRY(protect(header_.l1_offset, std::uint64_t{header_.l1_entries} * 8, "L1 table"));
@@ -103,11 +120,10 @@ Result<> Driver::protect_metadata() {
     if (entry != 0 && usable) TRY(protect({entry}, geometry_.cluster_size, "refcount block"));
   }
   if (header_.snapshot_count != 0) {
-    const auto snapshots = TRY(read_snapshots(*storage_, header_));
-    TRY(protect(header_.snapshots_offset, snapshots.bytes, "snapshot table"));
-    for (const Snapshot& snapshot : snapshots.snapshots) {
-      TRY(protect(snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8, "L1 table of a snapshot"));
-    }
+    const auto snapshots = read_snapshots(*storage_, header_);
+    // Without them the active disk can be read all the same.
+    if (!snapshots && writable_) return Failure(snapshots.error());
+    if (snapshots) TRY(protect_snapshots(*snapshots));
   }
   for (const std::uint64_t entry : l1_) {
     const std::uint64_t cluster = entry_offset(entry).value / geometry_.cluster_size;

@@ -8,6 +8,7 @@
 #include "base/mutex.hpp"
 #include "format/qcow2/allocator.hpp"
 #include "format/qcow2/l2_entry.hpp"
+#include "format/qcow2/snapshots.hpp"
 
 #include <atomic>
 #include <functional>
@@ -51,6 +52,7 @@ class Driver final : public FormatDriver {
   // qcow2_driver.cpp
   [[nodiscard]] Result<> load_tables(std::uint64_t file_size) REQUIRES(mutex_);
   [[nodiscard]] Result<> protect(HostOffset offset, std::uint64_t bytes, std::string_view what) REQUIRES(mutex_);
+  [[nodiscard]] Result<> protect_snapshots(const SnapshotTable& table) REQUIRES(mutex_);
   [[nodiscard]] Result<> protect_metadata() REQUIRES(mutex_);
   /// The mapping of one subcluster run inside the cluster of `want.offset`.
   [[nodiscard]] Result<Mapping> map_in_cluster(const TableHandle& table, GuestRange want) REQUIRES_SHARED(mutex_);

@@ -107,6 +107,10 @@ Result<> Driver::drop_behind(std::uint64_t size) {
       const std::uint32_t first = index == l1_index(from) ? l2_index(from) : 0;
       auto table = TRY(l2_for_read(index));
       if (!table) continue;
+      if (doubly_linked_.contains(table->offset().value / geometry_.cluster_size)) {
+        // Given back twice, its clusters might be somebody else's by then.
+        return corrupt(concat("L1 entry ", index, ": the L2 table is named twice; run penstock check -r all"));
+      }
       TRY(before_table_change());
       if (first != 0) table = TRY(l2_for_change(index));
       for (std::uint32_t entry = first; entry < header_.l2_entries(); ++entry) {

@@ -260,6 +260,30 @@ TEST_F(Qcow2Check, FindsWhatQemuOverlooks) {
   EXPECT_EQ(check().corruptions, 1U);
 }
 
+TEST_F(Qcow2Check, DamagedSnapshotTableDoesNotKeepTheDiskFromBeingRead) {
+  make();
+  put(60, 3ULL << 32U);      // three snapshots
+  put(64, 1000 * kCluster);  // behind the end
+  EXPECT_EQ(check().check_errors, 1U);
+  EXPECT_OK(kFormat.open(image_, {}));
+  EXPECT_ERRNO(kFormat.open(image_, {.writable = true}), EUCLEAN);
+}
+
+TEST_F(Qcow2Check, TableNamedTwiceIsNotGivenBackTwice) {
+  CreateRequest request;
+  request.size = 8U << 20U;
+  request.options = {{"cluster_size", "4k"}};
+  must(must(kFormat.plan_create(request))->write(image_, nullptr));
+  must(image_->truncate(6 * kCluster));
+  put_entry(0, 5 * kCluster | kCopiedFlag);
+  for (const std::uint64_t index : {0U, 1U}) put(3 * kCluster + index * 8, 4 * kCluster | kCopiedFlag);
+  for (const std::uint64_t cluster : {4U, 5U}) put_count(cluster, 1);
+  auto driver = must(kFormat.open(image_, {.writable = true}));
+  EXPECT_ERRNO(driver->resize(0, 0), EUCLEAN);
+  driver.reset();
+  EXPECT_FALSE(check().leaks != 0 || said("ERROR cluster 4 refcount=0"));
+}
+
 TEST_F(Qcow2Check, ReadOnlyImageIsNotRepaired) {
   make();
   CheckOptions options;
