@@ -35,15 +35,14 @@ Json describe_image(const LayerInfo& layer) {
 
 }  // namespace
 
-Result<Json> describe_nodes(Image& image) {
-  const auto layers = TRY(image.layers());
+Json describe_nodes(const std::vector<LayerInfo>& layers, bool writable) {
   Json nodes = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerInfo& layer = layers[i];
     Json node = {{"node-name", concat("layer", i)},
                  {"drv", layer.format},
                  {"file", layer.path},
-                 {"ro", i != 0 || !image.writable()},
+                 {"ro", i != 0 || !writable},
                  {"encrypted", layer.details.encrypted},
                  {"backing_file_depth", layers.size() - 1 - i},
                  {"detect_zeroes", "off"},

@@ -68,6 +68,8 @@ class Service {
 
  private:
   void add_commands();
+  /// As they are now, with the paths that were made absolute while the working directory was the user's.
+  Result<std::vector<LayerInfo>> layers();
   Result<Json> status();
   Result<> serve_until_unmounted(const std::function<void()>& ready);
   /// Whether the view answers, asked as anybody else would.
@@ -99,7 +101,7 @@ Result<> Service::start() {
                    .mode = options_.mount.mode.value_or(0600)};
   if (read_only) view.mode &= ~static_cast<mode_t>(0222);
   view_ = TRY(View::make(*image_, view));
-  const std::string top = absolute(layers_.front().path);
+  const std::string& top = layers_.front().path;
   system_ =
       std::make_unique<FileSystem>(FileSystem{*view_,
                                               options_.mountpoint.directory ? view_name(layers_.front().path) : "",
@@ -121,8 +123,17 @@ std::string Service::view_path() const {
   return concat(place, place.ends_with('/') ? "" : "/", system_->name);
 }
 
+Result<std::vector<LayerInfo>> Service::layers() {
+  auto now = TRY(image_->layers());
+  for (std::size_t i = 0; i < std::min(now.size(), layers_.size()); ++i) {
+    now[i].path = layers_[i].path;
+    if (i + 1 < layers_.size()) now[i].backing_path = layers_[i + 1].path;
+  }
+  return now;
+}
+
 Result<Json> Service::status() {
-  const auto layers = TRY(image_->layers());
+  const auto layers = TRY(this->layers());
   return Json{{"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
               {"mountpoint", options_.mountpoint.path},
@@ -147,8 +158,9 @@ void Service::add_commands() {
   control_->on_command("query-status", [](const Json&) -> Result<Json> {
     return Json{{"status", "running"}, {"singlestep", false}, {"running", true}};
   });
-  control_->on_command("query-named-block-nodes",
-                       [this](const Json&) -> Result<Json> { return describe_nodes(*image_); });
+  control_->on_command("query-named-block-nodes", [this](const Json&) -> Result<Json> {
+    return describe_nodes(TRY(layers()), image_->writable());
+  });
   control_->on_command("query-block-jobs", [](const Json&) -> Result<Json> { return Json::array(); });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
   control_->on_quit([this] { return unmount_patiently(session_->mount_entry()); });
@@ -223,6 +235,7 @@ Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const 
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));
+  for (LayerInfo& layer : layers) layer.path = absolute(layer.path);
   auto signals = TRY(catch_signals());
   Service service(std::move(image), options, std::move(layers), std::move(signals));
   TRY(service.start());

@@ -6,6 +6,7 @@
 #include "fuse/mountpoint.hpp"
 #include "fuse/operations.hpp"
 
+#include <atomic>
 #include <memory>
 #include <string>
 

@@ -100,6 +100,7 @@ said=$(cd "$work/second" && "$penstock" mount ../disk.qcow2 ../mnt 8>"$work/lock
 daemon=$("$penstock" status --json "$mountpoint" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 ! ls -l "/proc/$daemon/fd" | grep -F "$work/lock" || fail "an inherited file is still open"
 [ "$(readlink "/proc/$daemon/cwd")" = / ] || fail "works in $(readlink "/proc/$daemon/cwd")"
+"$penstock" status --json "$mountpoint" | grep -q "\"image\": \"$image\"" || fail "the image's path is not absolute"
 "$penstock" umount "$mountpoint"
 
 say "a last flush that fails"
