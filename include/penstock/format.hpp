@@ -213,6 +213,7 @@ struct CheckReport {
 
 struct CreateRequest {
   std::uint64_t size = 0;  ///< virtual size, bytes, a multiple of 512
+  bool size_given = true;  ///< false: taken from the backing file; a data file that is kept may know better
   BackingReference backing;
   std::uint64_t backing_size = 0;              ///< virtual size of the backing file, 0 without one
   std::map<std::string, std::string> options;  ///< -o key=value, as qemu-img names them
@@ -226,6 +227,8 @@ class CreatePlan {
   [[nodiscard]] virtual std::string summary() const = 0;
   /// A file besides the image that has to be made (qcow2's data_file); empty: none.
   [[nodiscard]] virtual std::string data_file() const { return {}; }
+  /// Whether that file, when it is there already, keeps its contents (add-cow's raw file).
+  [[nodiscard]] virtual bool keeps_data_file() const { return false; }
   /// Writes the image into an empty `storage` (and `data`, when data_file() named one), durably.
   [[nodiscard]] virtual Result<> write(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data) const = 0;
 };

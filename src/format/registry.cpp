@@ -3,6 +3,7 @@
 #include <penstock/format.hpp>
 
 #include "base/text.hpp"
+#include "format/add_cow/format.hpp"
 #include "format/qcow2/format.hpp"
 #include "format/qed/format.hpp"
 #include "format/raw/raw_driver.hpp"
@@ -13,7 +14,7 @@ namespace penstock {
 
 namespace {
 
-constexpr std::array<const Format*, 3> kFormats{&kRawFormat, &qcow2::kFormat, &qed::kFormat};
+constexpr std::array<const Format*, 4> kFormats{&kRawFormat, &qcow2::kFormat, &qed::kFormat, &add_cow::kFormat};
 
 }  // namespace
 

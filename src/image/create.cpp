@@ -27,7 +27,9 @@ class NewFile {
   ~NewFile() {
     if (made_ && !existed_ && !kept_) ::unlink(path_.c_str());
   }
-  Result<std::shared_ptr<Storage>> make() {
+  /// `keep_contents`: what is in an existing file stays.
+  Result<std::shared_ptr<Storage>> make(bool keep_contents = false) {
+    if (keep_contents && existed_) return open_storage(path_, {.writable = true});
     auto storage = create_storage(path_);
     made_ = storage.has_value();
     return storage;
@@ -138,7 +140,7 @@ Result<> write_files(const CreatePlan& plan, const ImageLocation& image, const B
   }
   TRY(in_data_file(check_target(data_location.storage_name, backing, nullptr)));
   NewFile data_file(data_location.storage_name);
-  auto data = TRY(in_data_file(data_file.make()));
+  auto data = TRY(in_data_file(data_file.make(plan.keeps_data_file())));
   TRY(plan.write(TRY(image_file.make()), std::move(data)));
   image_file.keep();
   data_file.keep();
@@ -151,6 +153,7 @@ Result<CreatedImage> create(const NewImage& asked, const ImageLocation& image, b
   if (format->plan_create == nullptr) return unsupported(concat("images of format ", format->name, " cannot be made"));
   const auto backing = TRY(open_backing(request, image));
   const auto plan = TRY(format->plan_create({.size = TRY(decide_size(request, backing)),
+                                             .size_given = request.size.has_value(),
                                              .backing = request.backing,
                                              .backing_size = backing.size,
                                              .options = request.options}));

@@ -84,6 +84,7 @@ class Image::Impl {
   [[nodiscard]] Result<Backing::Content> old_content(GuestRange range);
   [[nodiscard]] Result<bool> old_reads_zero(GuestRange range);
   [[nodiscard]] Result<std::uint64_t> untouched(GuestRange range);
+  [[nodiscard]] Result<> keep_last_cluster(std::uint64_t cluster_end);
   [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing);
   [[nodiscard]] Result<std::uint64_t> zero_part(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);

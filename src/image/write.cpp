@@ -55,7 +55,8 @@ Result<> Image::Impl::write_held(GuestRange range, std::span<const std::byte> in
 Result<std::uint64_t> Image::Impl::store_new(GuestRange range, const Source& source) {
   const auto unit = geometry_.allocation_unit;
   auto room = TRY(in_layer(top_layer(), top().reserve(widen(range, unit))));
-  const GuestRange first_unit{{align_down(range.offset.value, unit)}, unit};
+  // A format whose data file is the disk has no room behind its end.
+  const auto first_unit = widen(GuestRange{range.offset, 1}, unit).intersection({{0}, top().virtual_size()});
   if (!room.range().contains(first_unit)) {
     return fail(EIO, concat(printable(name_), ": no host room reserved at guest offset ", hex(range.offset.value)));
   }

@@ -81,7 +81,7 @@ class CrashTest : public testing::TestWithParam<Case> {
 
   /// The reference implementation's opinion of an image left behind.
   static std::string ask_qemu(const Start& start, const ShapedImage& left) {
-    if (!have_program("qemu-img")) return {};
+    if (!have_program("qemu-img") || start.image.shape.format == "add-cow") return {};  // no other tool reads it
     // QEMU makes such QED images and then cannot open them.
     if (left.shape.options.count("table_size") != 0) return {};
     const TemporaryDirectory directory;

@@ -28,6 +28,11 @@ const std::vector<Shape>& shapes() {
        .options = {{"data_file", "data"}, {"extended_l2", "on"}, {"cluster_size", "16384"}}},
       {.name = "qed", .format = "qed"},
       {.name = "qed_4k_table1", .format = "qed", .options = {{"cluster_size", "4096"}, {"table_size", "1"}}},
+      {.name = "add_cow", .format = "add-cow", .options = {{"image_file", "data"}, {"cluster_size", "4096"}}},
+      {.name = "add_cow_backing",
+       .format = "add-cow",
+       .options = {{"image_file", "data"}, {"cluster_size", "4096"}},
+       .backing = true},
       {.name = "qed_backing", .format = "qed", .options = {{"cluster_size", "4096"}}, .backing = true},
   };
   return all;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/// An add-cow image in use: a bitmap that says which clusters the raw image file has. Source: penstock-formats(5),
+/// "add-cow".
+///
+/// A bit reaches the disk only after the data it speaks of: a bit that outlives its data turns old blocks of the raw
+/// file into guest contents.
+#pragma once
+
+#include "base/mutex.hpp"
+#include "format/add_cow/header.hpp"
+#include "format/table_cache.hpp"
+
+#include <atomic>
+
+namespace penstock::add_cow {
+
+/// Threads: as FormatDriver says. Locks, outer to inner: flush_mutex_, mutex_.
+class Driver final : public FormatDriver {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<FormatDriver>> open(std::shared_ptr<Storage> storage,
+                                                                  const FormatOpenOptions& options);
+
+  [[nodiscard]] std::string_view format() const noexcept override { return "add-cow"; }
+  [[nodiscard]] std::uint64_t virtual_size() const noexcept override { return virtual_size_.load(); }
+  [[nodiscard]] Geometry geometry() const noexcept override { return {cluster_size_, cluster_size_}; }
+  [[nodiscard]] Capabilities capabilities() const noexcept override;
+  [[nodiscard]] BackingReference backing() const override;
+  [[nodiscard]] Result<FormatInfo> info() override;
+  [[nodiscard]] Storage& storage() noexcept override { return *storage_; }
+  [[nodiscard]] Storage& data_storage() noexcept override { return *data_; }
+
+  [[nodiscard]] Result<Mapping> map(GuestRange want) override;
+  [[nodiscard]] Result<Reservation> reserve(GuestRange want) override;
+  [[nodiscard]] Result<> publish(Reservation filled) override;
+  [[nodiscard]] Result<std::uint64_t> publish_zero(GuestRange units, Zeroing zeroing) override;
+  [[nodiscard]] Result<> discard(GuestRange range) override;
+  [[nodiscard]] Result<> flush() override;
+  [[nodiscard]] Result<> resize(std::uint64_t size, std::uint64_t backing_size) override;
+
+ private:
+  Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, Header header, std::uint64_t size,
+         const FormatOpenOptions& options);
+
+  [[nodiscard]] Result<TableHandle> page_of(std::uint64_t cluster);
+  [[nodiscard]] Result<bool> is_set(std::uint64_t cluster) REQUIRES_SHARED(mutex_);
+  [[nodiscard]] Result<> put_bits(std::uint64_t first, std::uint64_t count, bool value) REQUIRES(mutex_);
+  [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_);
+
+  const std::shared_ptr<Storage> storage_;
+  const std::shared_ptr<Storage> data_;
+  const Header header_;
+  const std::uint32_t cluster_size_;
+  const bool writable_;
+  std::atomic<std::uint64_t> virtual_size_;
+
+  Mutex flush_mutex_;
+  SharedMutex mutex_;  // the bits
+  TableCache pages_;
+};
+
+}  // namespace penstock::add_cow

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bitmap is always safe to trust, so nothing is ever lost; what can be wrong is said in the
+// format page, "add-cow: check".
+#include "base/text.hpp"
+#include "format/add_cow/format.hpp"
+#include "format/add_cow/header.hpp"
+
+#include <bit>
+
+namespace penstock::add_cow {
+
+namespace {
+
+class Checker {
+ public:
+  Checker(Storage& storage, Header header, std::uint64_t virtual_size, const CheckOptions& options)
+      : storage_(storage),
+        header_(std::move(header)),
+        clusters_(header_.clusters(virtual_size)),
+        bitmap_end_(header_.bitmap_offset() + header_.bitmap_bytes(virtual_size)),
+        options_(options) {}
+
+  Result<CheckReport> run() {
+    report_.total_clusters = clusters_;
+    report_.image_end_offset = bitmap_end_;
+    TRY(check_length());
+    TRY(check_bits());
+    TRY(check_names());
+    TRY(check_flag());
+    if (options_.repair != Repair::none) TRY(storage_.flush());
+    return report_;
+  }
+
+ private:
+  [[nodiscard]] bool repairs() const { return options_.repair == Repair::all; }
+
+  void found(const std::string& what) {
+    if (options_.log) options_.log((repairs() ? "Repairing " : "ERROR ") + what);
+    ++(repairs() ? report_.corruptions_fixed : report_.corruptions);
+  }
+
+  Result<> check_length() {
+    const std::uint64_t length = TRY(storage_.size());
+    if (length >= header_.bitmap_offset() + divide_up(clusters_, 8)) return {};
+    found(concat("bitmap is cut short: ", length, " bytes, ", bitmap_end_, " are needed"));
+    // A missing bit means that the backing file answers, which is what it says when it is 0.
+    if (repairs()) TRY(storage_.truncate(bitmap_end_));
+    return {};
+  }
+
+  Result<> check_bits() {
+    std::vector<std::byte> chunk(1U << 20U);
+    bool stray = false;
+    for (std::uint64_t at = header_.bitmap_offset(); at < bitmap_end_; at += chunk.size()) {
+      const auto part = std::span(chunk).first(std::min<std::uint64_t>(chunk.size(), bitmap_end_ - at));
+      TRY(storage_.read({at}, part));
+      for (std::size_t byte = 0; byte < part.size(); ++byte) {
+        if (part[byte] == std::byte{0}) continue;
+        const std::uint64_t first = (at - header_.bitmap_offset() + byte) * 8;
+        const std::uint64_t inside = first >= clusters_ ? 0 : std::min<std::uint64_t>(8, clusters_ - first);
+        const auto mask = static_cast<std::byte>((1U << inside) - 1);
+        report_.allocated_clusters +=
+            static_cast<std::uint64_t>(std::popcount(std::to_integer<unsigned>(part[byte] & mask)));
+        if ((part[byte] & ~mask) == std::byte{0}) continue;
+        stray = true;
+        part[byte] &= mask;
+        if (options_.repair != Repair::none) TRY(storage_.write({at + byte}, part.subspan(byte, 1)));
+      }
+    }
+    if (!stray) return {};
+    // What a resize that was cut short leaves: harmless, as nobody reads these bits before they are set anew.
+    const bool cleared = options_.repair != Repair::none;
+    if (options_.log)
+      options_.log(cleared ? "Repairing bits behind the end of the disk" : "Leaked bits behind the end of the disk");
+    ++(cleared ? report_.leaks_fixed : report_.leaks);
+    return {};
+  }
+
+  Result<> check_names() {
+    if (!header_.stray_bytes) return {};
+    found("stray bytes between the names in the header");
+    if (!repairs()) return {};
+    return storage_.write({0}, TRY(encode_header(header_)));
+  }
+
+  Result<> check_flag() {
+    if (!header_.all_allocated() || report_.allocated_clusters == clusters_) return {};
+    found(concat("marked as complete, but only ", report_.allocated_clusters, " of ", clusters_, " bits are set"));
+    if (!repairs()) return {};
+    for (std::uint64_t done = 0; done < divide_up(clusters_, 8); ++done) {
+      const std::uint64_t inside = std::min<std::uint64_t>(8, clusters_ - done * 8);
+      const std::byte bits[] = {static_cast<std::byte>((1U << inside) - 1)};
+      TRY(storage_.write({header_.bitmap_offset() + done}, bits));
+    }
+    report_.allocated_clusters = clusters_;
+    return {};
+  }
+
+  Storage& storage_;
+  const Header header_;
+  const std::uint64_t clusters_;
+  const std::uint64_t bitmap_end_;
+  const CheckOptions& options_;
+  CheckReport report_;
+};
+
+}  // namespace
+
+Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
+                          const CheckOptions& options) {
+  auto header = TRY(read_header(*storage));
+  if (!open.open_data_file)
+    return fail(EACCES, "the size of the disk is that of its image file, which was not allowed");
+  const auto data = open.open_data_file(header.image_name, false);
+  if (!data) return Failure(data.error().in(concat("image file '", printable(header.image_name), "'")));
+  const std::uint64_t size = TRY((*data)->size());
+  return Checker(*storage, std::move(header), size, options).run();
+}
+
+}  // namespace penstock::add_cow

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/// add-cow as the table of formats knows it.
+#pragma once
+
+#include <penstock/format.hpp>
+
+namespace penstock::add_cow {
+
+extern const Format kFormat;
+
+/// Format::plan_create.
+[[nodiscard]] Result<std::unique_ptr<CreatePlan>> plan_create(const CreateRequest& request);
+[[nodiscard]] std::span<const CreateOption> create_option_list();
+
+/// Format::check.
+[[nodiscard]] Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
+                                        const CheckOptions& options);
+
+}  // namespace penstock::add_cow

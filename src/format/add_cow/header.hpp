@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The add-cow header. Source: penstock-formats(5), "add-cow".
+#pragma once
+
+#include <penstock/format.hpp>
+
+#include <string>
+
+namespace penstock::add_cow {
+
+inline constexpr std::uint32_t kMagic = 0x574f4341;
+inline constexpr std::size_t kFixedBytes = 76;
+inline constexpr unsigned kClusterBitsMin = 12;
+inline constexpr unsigned kClusterBitsMax = 21;
+inline constexpr std::size_t kFormatBytes = 16;
+
+enum Compatible : std::uint64_t { kAllAllocated = 1 };
+
+/// The header as decoded, little-endian on disk.
+struct Header {
+  std::uint32_t cluster_bits = 16;
+  std::uint64_t compatible = 0;
+  BackingReference backing;
+  std::string image_name;
+  std::string image_format = "raw";
+  bool stray_bytes = false;  ///< the names area holds bytes that belong to no name
+
+  [[nodiscard]] std::uint32_t cluster_size() const { return 1U << cluster_bits; }
+  /// Where the bitmap begins: the size of the header.
+  [[nodiscard]] std::uint64_t bitmap_offset() const { return std::max<std::uint64_t>(4096, cluster_size()); }
+  [[nodiscard]] bool all_allocated() const { return (compatible & kAllAllocated) != 0; }
+  [[nodiscard]] std::uint64_t clusters(std::uint64_t virtual_size) const {
+    return divide_up(virtual_size, cluster_size());
+  }
+  /// Bytes of the bitmap as it is written: whole clusters.
+  [[nodiscard]] std::uint64_t bitmap_bytes(std::uint64_t virtual_size) const {
+    return align_up(divide_up(clusters(virtual_size), 8), cluster_size());
+  }
+};
+
+/// Reads and validates. Errors: EINVAL (not add-cow, nonsense), ENOTSUP (unknown features, header size, image format).
+[[nodiscard]] Result<Header> read_header(Storage& storage);
+/// The whole header area, names included. Errors: ENOSPC when the names do not fit.
+[[nodiscard]] Result<std::vector<std::byte>> encode_header(const Header& header);
+/// Writes the compatible features alone, inside the first sector. Not durable before a flush.
+[[nodiscard]] Result<> write_compatible(Storage& storage, std::uint64_t compatible);
+
+}  // namespace penstock::add_cow
