@@ -39,7 +39,8 @@ ssize_t write_answer(int device, iovec* pieces, int count, void* /*view*/) {
     init_pending = false;
     fuse_init_out answer;
     std::memcpy(&answer, pieces[1].iov_base, sizeof answer);
-    answer.flags |= offered_flags.load() & FUSE_HANDLE_KILLPRIV_V2;
+    // An aborted connection then reads ECONNABORTED, which an unmounted one does not.
+    answer.flags |= offered_flags.load() & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_ABORT_ERROR);
     std::memcpy(pieces[1].iov_base, &answer, sizeof answer);
   }
   return ::writev(device, pieces, count);

@@ -99,6 +99,7 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
     const auto device = take_word(line);
     const auto root = take_word(line);
     entry.path = unescape(take_word(line));
+    entry.device = device;
     if (std::from_chars(id.data(), id.data() + id.size(), entry.id).ec != std::errc()) continue;
     if (parent.empty() || device.empty() || root.empty() || entry.path.empty()) continue;
     out.push_back(std::move(entry));
@@ -118,9 +119,9 @@ std::optional<MountEntry> mount_at(const std::vector<MountEntry>& mounts, std::s
   return std::nullopt;
 }
 
-std::optional<MountEntry> mount_by_id(const std::vector<MountEntry>& mounts, std::uint64_t id) {
+std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, const MountEntry& mount) {
   for (const MountEntry& entry : mounts) {
-    if (entry.id == id) return entry;
+    if (entry.id == mount.id && entry.device == mount.device) return entry;
   }
   return std::nullopt;
 }
@@ -169,7 +170,7 @@ std::string view_name(std::string_view image_path) {
 
 Result<> unmount(const MountEntry& mount, Unmount how) {
   const auto mounts = read_mounts();
-  const auto current = mount_by_id(mounts, mount.id);
+  const auto current = find_again(mounts, mount);
   if (!current) return {};
   if (const auto seen = mount_at(mounts, current->path); seen && seen->id != mount.id) {
     return fail(EBUSY, concat("cannot unmount ", current->path, ": another file system is mounted over it"));
@@ -178,10 +179,10 @@ Result<> unmount(const MountEntry& mount, Unmount how) {
   if (umount2(current->path.c_str(), flags) == 0) return {};
   // Somebody else was faster.
   if (errno == EINVAL || errno == ENOENT) {
-    if (!mount_by_id(read_mounts(), mount.id)) return {};
+    if (!find_again(read_mounts(), mount)) return {};
   }
   auto done = errno == EPERM ? run_fusermount(current->path, how) : Result<>(system_failure("cannot unmount"));
-  if (done || !mount_by_id(read_mounts(), mount.id)) return {};
+  if (done || !find_again(read_mounts(), mount)) return {};
   if (done.error().is(EBUSY)) {
     return fail(EBUSY, concat("cannot unmount ", current->path,
                               ": it is in use (open files, loop devices, working "

@@ -29,8 +29,9 @@ struct Mountpoint {
 
 /// One line of /proc/self/mountinfo.
 struct MountEntry {
-  std::uint64_t id = 0;
+  std::uint64_t id = 0;  ///< given to another mount once this one is gone
   std::string path;
+  std::string device;  ///< "0:45"
 };
 
 /// Source: proc(5), "/proc/[pid]/mountinfo". Lines that do not look so are left out.
@@ -38,7 +39,8 @@ struct MountEntry {
 [[nodiscard]] std::vector<MountEntry> read_mounts();
 /// The mount that is seen at `path`: the last of those made there.
 [[nodiscard]] std::optional<MountEntry> mount_at(const std::vector<MountEntry>& mounts, std::string_view path);
-[[nodiscard]] std::optional<MountEntry> mount_by_id(const std::vector<MountEntry>& mounts, std::uint64_t id);
+/// `mount` as it is now: it may have been moved. Id and device together tell it from one that came after it.
+[[nodiscard]] std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, const MountEntry& mount);
 
 enum class Unmount : std::uint8_t {
   unless_busy,

@@ -201,15 +201,16 @@ Result<> Service::serve_until_unmounted(const std::function<void()>& ready) {
     control_->run();
   });
   auto served = slots_->run();
-  const bool aborted = served && !slots_->was_stopped() && session_->is_mounted();
+  const bool dead = served && !slots_->was_stopped() && session_->left_dead_mount();
   // Before the attendant is joined: it may wait for an answer of the file system.
   session_->end();
   control_->stop();
   attendant.join();
   if (!served) return served;
   if (probe_failure_) return Failure(*probe_failure_);
-  if (aborted) {
-    return fail(ECONNABORTED, "the connection to the kernel was aborted; what was not synced before may be lost");
+  if (dead) {
+    return fail(ECONNABORTED,
+                "the file system was cut off while it was in use; what was not synced before may be lost");
   }
   return {};
 }

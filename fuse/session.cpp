@@ -6,6 +6,7 @@
 #include "fuse/device.hpp"
 
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -129,19 +130,31 @@ Result<> Session::receive(const std::atomic<bool>& stopping) {
   while (!stopping.load(std::memory_order_relaxed)) {
     const int got = fuse_session_receive_buf(session_, &buffer);
     if (got == -EINTR || got == -EAGAIN) continue;
+    if (got == -ECONNABORTED) {
+      return fail(ECONNABORTED, "the connection to the kernel was aborted; what was not synced before may be lost");
+    }
     if (got < 0) return system_failure("cannot read requests from /dev/fuse", -got);
-    if (got == 0) return {};
+    if (got == 0) {
+      gone_ = true;
+      return {};
+    }
     fuse_session_process_buf(session_, &buffer);
   }
   return {};
 }
 
+bool Session::left_dead_mount() const {
+  // Asked of the file system, not looked up in the list of mounts: at once after an unmount, id, device and place may
+  // belong to another mount, which must be left alone.
+  struct statvfs answer{};
+  return gone_ && statvfs(entry_.path.c_str(), &answer) != 0 && errno == ENOTCONN;
+}
+
 void Session::end() {
-  // libfuse takes a connection that was aborted for unmounted, and would leave a dead mount behind.
-  if (entry_.id != 0) {
+  if (entry_.id != 0 && (!gone_ || left_dead_mount())) {
     if (const auto done = unmount(entry_, Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
-    entry_.id = 0;
   }
+  entry_.id = 0;
   fuse_session_unmount(session_);
 }
 

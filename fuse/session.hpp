@@ -26,7 +26,8 @@ class Session {
   ~Session();
 
   [[nodiscard]] const MountEntry& mount_entry() const noexcept { return entry_; }
-  [[nodiscard]] bool is_mounted() const { return mount_by_id(read_mounts(), entry_.id).has_value(); }
+  /// After receive() has ended: whether the mount is still there though nobody can serve it (umount -f of a busy one).
+  [[nodiscard]] bool left_dead_mount() const;
 
   /// Serves requests until the file system is unmounted or `stopping` is set and a signal interrupts the wait.
   /// Errors: why the device cannot be read.
@@ -39,6 +40,7 @@ class Session {
 
   fuse_session* session_;
   MountEntry entry_;
+  std::atomic<bool> gone_{false};  ///< the kernel said that the file system is unmounted
 };
 
 }  // namespace penstock::fuse

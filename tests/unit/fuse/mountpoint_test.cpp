@@ -32,11 +32,12 @@ TEST(Mountinfo, UnescapesPathsAndLeavesOutWhatIsNoMount) {
 }
 
 TEST(Mountinfo, TheLastMountAtAPathIsTheOneThatIsSeen) {
-  const std::vector<MountEntry> mounts{{1, "/"}, {2, "/a"}, {3, "/a"}};
+  const std::vector<MountEntry> mounts{{1, "/", "0:1"}, {2, "/a", "0:2"}, {3, "/a", "0:3"}};
   EXPECT_EQ(mount_at(mounts, "/a")->id, 3U);
   EXPECT_FALSE(mount_at(mounts, "/b"));
-  EXPECT_EQ(mount_by_id(mounts, 2)->path, "/a");
-  EXPECT_FALSE(mount_by_id(mounts, 4));
+  EXPECT_EQ(find_again(mounts, {2, "/elsewhere", "0:2"})->path, "/a");
+  EXPECT_FALSE(find_again(mounts, {2, "/a", "0:9"})) << "the id went to another mount";
+  EXPECT_FALSE(find_again(mounts, {4, "/a", "0:3"}));
 }
 
 }  // namespace
