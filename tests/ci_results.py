@@ -42,7 +42,8 @@ def summary(build_failures, logs):
                     passed += 1
                 elif test["result"] == "SKIP":
                     skipped += 1
-                    reason = [said for said in test.get("stdout", "").splitlines() if said.startswith("SKIP")]
+                    reason = [said for said in (test.get("stdout", "") + "\n" + test.get("stderr", "")).splitlines()
+                              if said.startswith("SKIP")]
                     print(f"skipped: {test['name']} ({stage}): {reason[-1][6:] if reason else 'gave no reason'}")
                 else:
                     failed += 1
