@@ -70,6 +70,8 @@ build_thread() {
 
 # A daemon has no standard error: what a sanitizer finds in it goes to a file, too.
 reports=$build/logs/sanitizer
+# Random tests begin from one seed, so that a run that fails fails again; fresh ones by hand: PENSTOCK_SEED=... meson test.
+export PENSTOCK_SEED=${PENSTOCK_SEED:-20261121}
 export ASAN_OPTIONS=log_path=$reports UBSAN_OPTIONS=log_path=$reports:print_stacktrace=1
 export TSAN_OPTIONS=log_path=$reports:second_deadlock_stack=1
 

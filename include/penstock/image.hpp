@@ -129,7 +129,7 @@ struct CreatedImage {
 [[nodiscard]] Result<CreatedImage> create_image(const NewImage& request, bool dry_run = false);
 
 /// Opens the file of an image for its format's check: writable when `options.repair` asks for it.
-/// Errors: EOPNOTSUPP when the format has no check (exit status 63).
+/// Errors: ENOSYS when the format has no check (exit status 63).
 struct CheckedImage {
   std::string format;
   CheckReport report;

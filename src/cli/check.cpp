@@ -96,7 +96,7 @@ int exit_status(const CheckReport& report) {
 
 int failed(const Error& error) {
   const int status = report(error);
-  return error.is(EOPNOTSUPP) ? kNoCheck : status;
+  return error.is(ENOSYS) ? kNoCheck : status;
 }
 
 int run_check(const Flags& flags) {

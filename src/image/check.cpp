@@ -12,7 +12,7 @@ Result<CheckedImage> check_image(const std::string& name, const ImageOptions& im
   auto file = TRY(opener.open_file());
   const auto shown = display_name(name);
   if (file.format->check == nullptr) {
-    return fail(EOPNOTSUPP, concat(printable(shown), ": images of format ", file.format->name, " have no check"));
+    return fail(ENOSYS, concat(printable(shown), ": images of format ", file.format->name, " have no check"));
   }
   return CheckedImage{std::string(file.format->name),
                       TRY(named(shown, file.format->check(std::move(file.storage), file.options, options)))};

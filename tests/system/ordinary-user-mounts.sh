@@ -4,6 +4,10 @@
 # fuse.conf allows it.
 if [ "$(id -u)" -eq 0 ] && [ -z "${PENSTOCK_OWN_NAMESPACE:-}" ]; then
   # /dev/fuse and /etc/fuse.conf are changed for this script alone.
+  if ! unshare --mount --propagation private true 2>/dev/null; then
+    echo "SKIP: needs a mount namespace of its own, which cannot be had here (a chroot?)" >&2
+    exit 77
+  fi
   exec unshare --mount --propagation private env PENSTOCK_OWN_NAMESPACE=1 bash "$0" "$@"
 fi
 . "$(dirname "$0")/lib.sh"
