@@ -7,7 +7,6 @@ QED images are made and changed by QEMU as well.
     other_formats_round_trip.py PENSTOCK [all | CASE...]     without cases a sample; PENSTOCK_SEED repeats a run
 """
 
-import hashlib
 import itertools
 import os
 import random
@@ -20,14 +19,11 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from add_cow_reader import flatten  # noqa: E402
 from random_changes import change_from_threads, first_difference  # noqa: E402
+from round_trip import Wrong, run, sum_of  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
 BACKINGS = ["none", "raw", "qcow2", "qed"]
 SAMPLE = 16
-
-
-class Wrong(Exception):
-    pass
 
 
 def matrix():
@@ -35,19 +31,6 @@ def matrix():
         yield f"qed-{cluster}-{table}-{backing}"
     for cluster, backing in itertools.product([4 * KIB, 64 * KIB, 2 * MIB], BACKINGS):
         yield f"add_cow-{cluster}-0-{backing}"
-
-
-def run(*command, allowed=(0,)):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=300, check=False)
-    if done.returncode not in allowed:
-        raise Wrong(f"{' '.join(command)}: exit status {done.returncode}: {done.stdout[-2000:]}")
-    return done.stdout
-
-
-def sum_of(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 class Case:

@@ -8,7 +8,6 @@ Every case prints its seed. A failure prints the command that repeats it.
 
 import argparse
 import concurrent.futures
-import hashlib
 import itertools
 import os
 import random
@@ -21,6 +20,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from random_changes import change_from_threads, first_difference  # noqa: E402
+from round_trip import Wrong, run, sum_of  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
 CLUSTERS = [512, 4 * KIB, 64 * KIB, 2 * MIB]
@@ -28,10 +28,6 @@ REFCOUNT_BITS = [1, 4, 16, 64]
 BACKINGS = ["none", "raw", "qcow2", "chain"]
 FEATURES = ["plain", "lazy", "extended", "data", "rawdata"]
 CHAIN = 8
-
-
-class Wrong(Exception):
-    pass
 
 
 def matrix():
@@ -44,19 +40,6 @@ def matrix():
         if feature == "rawdata" and backing != "none":
             continue
         yield f"v{version}-c{cluster}-r{bits}-{backing}-{feature}"
-
-
-def run(*command, allowed=(0,)):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=300, check=False)
-    if done.returncode not in allowed:
-        raise Wrong(f"{' '.join(command)}: exit status {done.returncode}: {done.stdout[-2000:]}")
-    return done.stdout
-
-
-def sum_of(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 class Case:
