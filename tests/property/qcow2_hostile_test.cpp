@@ -71,7 +71,7 @@ class Subject {
     Bytes data(cluster);
     random.fill(data);
     for (GuestOffset at = range.offset; at < range.end();) {
-      const auto mapping = driver.map({at, cluster});
+      const auto mapping = driver.map({at, std::min(cluster, range.end() - at)});
       if (!mapping) return range;
       if (mapping->kind == MappingKind::data && mapping->in_place) {
         must(mapping->storage->write(mapping->host_offset, std::span(data).first(mapping->length)));
