@@ -79,6 +79,15 @@ struct Capabilities {
   bool sparse_data = false;  ///< holes of the host file are holes of the disk (raw)
   bool resize = false;
   bool always_in_place = false;  ///< every byte is mapped in place; reserve() is never needed (raw)
+  bool pack = false;             ///< new clusters may be stored compressed: pack() and reserve_packed()
+  bool backing = false;          ///< may have a backing file: change_backing()
+};
+
+/// What a mount starts by itself, as the image remembers it.
+struct AutoStart {
+  bool copy_on_read = false;
+  bool stream = false;
+  friend bool operator==(const AutoStart&, const AutoStart&) = default;
 };
 
 /// A value as info shows it: under "Format specific information" and in JSON.
@@ -164,6 +173,12 @@ class FormatDriver {
   /// Links units whose data is already written: seen at once, on disk only after that data was flushed. After a crash:
   /// old contents or new, no third. On failure nothing is linked and the room is free.
   [[nodiscard]] virtual Result<> publish(Reservation filled) = 0;
+  /// Compresses one whole cluster; nothing when it does not get smaller. Any thread, no lock. Errors: EOPNOTSUPP.
+  [[nodiscard]] virtual Result<std::optional<std::vector<std::byte>>> pack(std::span<const std::byte> cluster);
+  /// Room for `packed_bytes` of the cluster at `cluster`, which must be unallocated. The one run of the answer has the
+  /// guest range of the cluster, and host room of `packed_bytes` at any byte offset; publish() links it. Errors:
+  /// EOPNOTSUPP, EINVAL when the cluster is there already.
+  [[nodiscard]] virtual Result<Reservation> reserve_packed(GuestOffset cluster, std::uint32_t packed_bytes);
   /// Maps units at the start of `units` as zero without data, hiding any backing file. Answers for how many bytes that
   /// was done, at least one unit. EOPNOTSUPP: the first unit cannot be represented so, nothing changed.
   [[nodiscard]] virtual Result<std::uint64_t> publish_zero(GuestRange units, Zeroing zeroing) = 0;
@@ -175,6 +190,14 @@ class FormatDriver {
   /// Changes virtual_size(), durably. When growing, guest bytes of the new part that a backing file of `backing_size`
   /// bytes would show are made zero first. EOPNOTSUPP: the format cannot, nothing changed.
   [[nodiscard]] virtual Result<> resize(std::uint64_t size, std::uint64_t backing_size) = 0;
+  /// Names another backing file, or none, in one atomic and durable change of the header, after everything published
+  /// has become durable. The caller has made sure that the guest sees the same; layers are not opened or closed.
+  /// Errors: EOPNOTSUPP, ENAMETOOLONG or ENOSPC when the header has no room, ENOTSUP for a format it cannot store;
+  /// nothing changed then.
+  [[nodiscard]] virtual Result<> change_backing(const BackingReference& backing);
+  [[nodiscard]] virtual AutoStart auto_start() const { return {}; }
+  /// Remembers it, durably. Errors: EOPNOTSUPP.
+  [[nodiscard]] virtual Result<> set_auto_start(AutoStart start);
   /// Flushes and marks the image as cleanly closed. No call but the destructor may follow.
   [[nodiscard]] virtual Result<> close() { return flush(); }
 };

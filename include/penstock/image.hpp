@@ -10,6 +10,13 @@
 
 namespace penstock {
 
+/// What happens to guest writes that are all zero, cluster by cluster.
+enum class DetectZeroes : std::uint8_t {
+  off,    ///< stored as they come
+  on,     ///< as write_zeroes() keeping host room
+  unmap,  ///< as write_zeroes() giving host room back
+};
+
 struct ImageOptions {
   std::string format;  ///< of the top layer; empty: probed where that is safe
   bool writable = false;
@@ -18,6 +25,7 @@ struct ImageOptions {
   bool data_files = true;                  ///< false: an image that names an external data file is refused
   bool probe_backing = false;              ///< a backing file without a stored format may be probed
   std::uint64_t cache_bytes = 64U << 20U;  ///< metadata and unpacked clusters, all layers together
+  DetectZeroes detect_zeroes = DetectZeroes::off;
 };
 
 enum class ExtentKind : std::uint8_t { data, zero, compressed, unallocated };
@@ -64,8 +72,8 @@ class Image {
     std::string path;
     std::unique_ptr<FormatDriver> driver;
   };
-  [[nodiscard]] static std::unique_ptr<Image> from_layers(std::vector<Layer> layers, bool writable,
-                                                          std::uint64_t cache_bytes = 64U << 20U);
+  /// Of `options`, what open() says of the layers is not asked: they are open.
+  [[nodiscard]] static std::unique_ptr<Image> from_layers(std::vector<Layer> layers, const ImageOptions& options);
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
   ~Image();
@@ -79,6 +87,9 @@ class Image {
   [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
   /// Copies on write where the top layer does not have the cluster for itself.
   [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);
+  /// Stores one whole cluster (shorter only at the end of the disk) compressed, when the format can and it gets smaller
+  /// so; else as write() does. For images being made: the cluster must not have been written before.
+  [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in);
   /// `range` reads as zero afterwards, whatever the format can represent.
   [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
   /// The contents of `range` no longer matter; whole clusters that the format can forget are given back.
@@ -89,6 +100,10 @@ class Image {
   [[nodiscard]] Result<> flush();
   /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
   [[nodiscard]] Result<> resize(std::uint64_t size);
+
+  /// Names another backing file in the top layer, durably; the layers that are open stay as they are, so that reads
+  /// through this Image go on as before. The caller has made sure that the new chain shows the same.
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing);
 
   /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined, up to a bound
   /// on the work of one call (1 TiB of one answer), so that the next extent may have the same answer again.

@@ -32,17 +32,17 @@ std::uint32_t packed_cluster_size(std::span<const Image::Layer> layers) {
 }  // namespace
 
 // chain.cpp gives the drivers' table caches three quarters of cache_bytes; the rest is shared here.
-Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, bool writable,
-                  std::uint64_t cache_bytes)
+Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, const ImageOptions& options)
     : layers_(std::move(layers)),
       backing_paths_(std::move(backing_paths)),
       name_(layers_.front().path),
-      writable_(writable),
+      writable_(options.writable),
+      detect_zeroes_(options.detect_zeroes),
       geometry_(layers_.front().driver->geometry()),
       capabilities_(layers_.front().driver->capabilities()),
       alone_(layers_.size() == 1 && layers_.front().driver->backing().name.empty()),
-      unpacked_(cache_bytes / 8, packed_cluster_size(layers_)),
-      backing_(layers_, unpacked_, cache_bytes / 8),
+      unpacked_(options.cache_bytes / 8, packed_cluster_size(layers_)),
+      backing_(layers_, unpacked_, options.cache_bytes / 8),
       range_lock_(geometry_.cluster_size) {}
 
 Image::Impl::~Impl() {
@@ -140,16 +140,16 @@ Image::~Image() = default;
 std::unique_ptr<Image> Image::from_driver(std::unique_ptr<FormatDriver> driver, std::string name, bool writable) {
   std::vector<Layer> layers;
   layers.push_back({std::move(name), std::move(driver)});
-  return from_layers(std::move(layers), writable);
+  return from_layers(std::move(layers), {.writable = writable});
 }
 
-std::unique_ptr<Image> Image::from_layers(std::vector<Layer> layers, bool writable, std::uint64_t cache_bytes) {
+std::unique_ptr<Image> Image::from_layers(std::vector<Layer> layers, const ImageOptions& options) {
   std::vector<std::string> backing_paths;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     backing_paths.push_back(i + 1 < layers.size() ? layers[i + 1].path : std::string());
   }
   return std::unique_ptr<Image>(
-      new Image(std::make_unique<Impl>(std::move(layers), std::move(backing_paths), writable, cache_bytes)));
+      new Image(std::make_unique<Impl>(std::move(layers), std::move(backing_paths), options)));
 }
 
 std::uint64_t Image::virtual_size() const noexcept {
@@ -169,6 +169,12 @@ Result<> Image::read(GuestOffset offset, std::span<std::byte> out) {
 }
 Result<> Image::write(GuestOffset offset, std::span<const std::byte> in) {
   return impl_->write(offset, in);
+}
+Result<> Image::write_compressed(GuestOffset cluster, std::span<const std::byte> in) {
+  return impl_->write_compressed(cluster, in);
+}
+Result<> Image::change_backing(const BackingReference& backing) {
+  return impl_->change_backing(backing);
 }
 Result<> Image::write_zeroes(GuestRange range, Zeroing zeroing) {
   return impl_->write_zeroes(range, zeroing);

@@ -18,7 +18,8 @@ namespace penstock {
 
 class Image::Impl {
  public:
-  Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, bool writable, std::uint64_t cache_bytes);
+  /// `options`: what holds while the image is open; the layers are.
+  Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, const ImageOptions& options);
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -35,6 +36,8 @@ class Image::Impl {
   [[nodiscard]] Result<> close();
   // write.cpp
   [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);
+  // write_compressed.cpp
+  [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in);
   // zeroing.cpp
   [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
   [[nodiscard]] Result<> discard(GuestRange range);
@@ -47,6 +50,7 @@ class Image::Impl {
   // layers.cpp
   [[nodiscard]] Result<std::uint64_t> allocated_bytes();
   [[nodiscard]] Result<std::vector<LayerInfo>> layers();
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing);
 
  private:
   [[nodiscard]] Layer& top_layer() { return layers_.front(); }
@@ -75,6 +79,7 @@ class Image::Impl {
   };
   // Exclusively held.
   [[nodiscard]] Result<> write_held(GuestRange range, std::span<const std::byte> in);
+  [[nodiscard]] Result<> write_detecting_zeroes(GuestRange range, std::span<const std::byte> in);
   /// Reserve, fill, publish for the start of `range`; bytes of it that are done.
   [[nodiscard]] Result<std::uint64_t> store_new(GuestRange range, const Source& source);
   [[nodiscard]] Result<> fill(const Reservation& room, const Source& source);
@@ -85,6 +90,7 @@ class Image::Impl {
   [[nodiscard]] Result<bool> old_reads_zero(GuestRange range);
   [[nodiscard]] Result<std::uint64_t> untouched(GuestRange range);
   [[nodiscard]] Result<> keep_last_cluster(std::uint64_t cluster_end);
+  [[nodiscard]] GuestOffset whole_units_end(GuestRange range) const;
   [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing);
   [[nodiscard]] Result<std::uint64_t> zero_part(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);
@@ -95,6 +101,7 @@ class Image::Impl {
   const std::vector<std::string> backing_paths_;  // by layer, resolved
   const std::string name_;
   const bool writable_;
+  const DetectZeroes detect_zeroes_;
   const Geometry geometry_;
   const Capabilities capabilities_;
   const bool alone_;  // the top names no backing file: what is unallocated is zero for good

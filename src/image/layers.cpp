@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the layers are, for `info` and `status`.
+/// What the layers are, for `info` and `status`, and naming another backing file.
 #include "image/image_impl.hpp"
 #include "image/layer_info.hpp"
 #include "image/named.hpp"
@@ -31,6 +31,12 @@ Result<std::vector<LayerInfo>> Image::Impl::layers() {
   std::vector<LayerInfo> infos;
   for (std::size_t i = 0; i < layers_.size(); ++i) infos.push_back(TRY(describe_layer(layers_[i], backing_paths_[i])));
   return infos;
+}
+
+Result<> Image::Impl::change_backing(const BackingReference& backing) {
+  TRY(check_change({{0}, 0}));
+  TRY(begin_writing());
+  return in_layer(top_layer(), top().change_backing(backing));
 }
 
 }  // namespace penstock

@@ -14,8 +14,8 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& name, const ImageO
     while (TRY(chain.open_next())) {
     }
   }
-  return std::unique_ptr<Image>(new Image(std::make_unique<Impl>(
-      std::move(chain.layers()), std::move(chain.backing_paths()), options.writable, options.cache_bytes)));
+  return std::unique_ptr<Image>(
+      new Image(std::make_unique<Impl>(std::move(chain.layers()), std::move(chain.backing_paths()), options)));
 }
 
 Result<std::vector<LayerInfo>> describe_chain(const std::string& name, const ImageOptions& options, bool chain) {

@@ -2,6 +2,7 @@
 /// Writing: in place where the top layer has the bytes for itself, else reserve, fill, publish.
 #include "image/image_impl.hpp"
 #include "image/named.hpp"
+#include "image/zero_scan.hpp"
 
 #include <algorithm>
 #include <array>
@@ -34,7 +35,20 @@ Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
   TRY(check_change(range));
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
   TRY(check_request(range));
-  return write_held(range, in);
+  return detect_zeroes_ == DetectZeroes::off ? write_held(range, in) : write_detecting_zeroes(range, in);
+}
+
+/// Cluster by cluster, never the request as a whole: a byte that is not zero must not store its zero neighbours.
+Result<> Image::Impl::write_detecting_zeroes(GuestRange range, std::span<const std::byte> in) {
+  const auto zeroing = detect_zeroes_ == DetectZeroes::unmap ? Zeroing::may_unmap : Zeroing::keep;
+  while (!range.empty()) {
+    const auto run = first_zero_run(range.offset, in, geometry_.allocation_unit);
+    const GuestRange part{range.offset, run.length};
+    TRY(run.zero ? zero_held(part, whole_units_end(part), zeroing) : write_held(part, in.first(run.length)));
+    range = {part.end(), range.length - run.length};
+    in = in.subspan(run.length);
+  }
+  return {};
 }
 
 Result<> Image::Impl::write_held(GuestRange range, std::span<const std::byte> in) {

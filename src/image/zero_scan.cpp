@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/zero_scan.hpp"
 
-#include <array>
-#include <cstdint>
-#include <cstring>
+#include <algorithm>
 
 namespace penstock {
 
 bool is_all_zero(std::span<const std::byte> bytes) {
-  // Eight words a turn: the loads are independent, so that any compiler makes vector code of it, and data that is not
-  // zero is mostly told in the first turn.
-  constexpr std::size_t kBlock = 64;
-  while (bytes.size() >= kBlock) {
-    std::array<std::uint64_t, kBlock / sizeof(std::uint64_t)> words;
-    std::memcpy(words.data(), bytes.data(), kBlock);
-    std::uint64_t any = 0;
-    for (const auto word : words) any |= word;
-    if (any != 0) return false;
-    bytes = bytes.subspan(kBlock);
+  static const auto kernel = zero_kernels().front().is_all_zero;
+  return kernel(bytes.data(), bytes.size());
+}
+
+ZeroRun first_zero_run(GuestOffset at, std::span<const std::byte> bytes, std::uint32_t unit) {
+  ZeroRun run;
+  while (run.length < bytes.size()) {
+    const auto offset = at.value + run.length;
+    const auto piece = std::min<std::uint64_t>(bytes.size() - run.length, unit - offset % unit);
+    const bool zero = is_all_zero(bytes.subspan(run.length, piece));
+    if (run.length != 0 && zero != run.zero) break;
+    run.zero = zero;
+    run.length += piece;
   }
-  std::byte any{0};
-  for (const auto byte : bytes) any |= byte;
-  return any == std::byte{0};
+  return run;
 }
 
 }  // namespace penstock

@@ -22,12 +22,13 @@ Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
 
 Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing) {
   TRY(check_change(range));
-  return in_pieces(range, [&](GuestRange piece) {
-    // The last, partial unit of the disk counts as whole: behind the end there is nothing to keep.
-    const auto end = piece.end().value == virtual_size() ? align_up(piece.end().value, geometry_.allocation_unit)
-                                                         : piece.end().value;
-    return zero_held(piece, {end}, zeroing);
-  });
+  return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing); });
+}
+
+/// The last, partial unit of the disk counts as whole: behind the end there is nothing to keep.
+GuestOffset Image::Impl::whole_units_end(GuestRange range) const {
+  const auto end = range.end().value;
+  return {end == virtual_size() ? align_up(end, geometry_.allocation_unit) : end};
 }
 
 /// `end`: how far whole units may reach, range.end() or behind it.

@@ -106,7 +106,7 @@ Result<std::unique_ptr<Image>> Start::open(const ShapedImage& other, bool writab
   std::vector<Image::Layer> layers;
   layers.push_back({"image", TRY(other.open(writable))});
   if (backing != nullptr) layers.push_back({"base", TRY(kRawFormat.open(backing, {}))});
-  return Image::from_layers(std::move(layers), writable);
+  return Image::from_layers(std::move(layers), {.writable = writable});
 }
 
 void Load::take_start() {

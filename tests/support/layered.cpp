@@ -131,7 +131,7 @@ std::unique_ptr<Image> Layered::open(bool writable) const {
   std::vector<Image::Layer> layers;
   layers.push_back({"top", must(top.open(writable))});
   for (const auto& layer : below) layers.push_back({layer.shape.name, must(layer.open(false))});
-  return Image::from_layers(std::move(layers), writable, 4U << 20U);
+  return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 4U << 20U});
 }
 
 }  // namespace penstock::test

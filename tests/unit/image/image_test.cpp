@@ -32,7 +32,7 @@ struct Chain {
   }
   FakeDriver& fake(const FakeOptions& options) { return add(std::make_unique<FakeDriver>(options)); }
   std::unique_ptr<Image> open(bool writable = true) {
-    return Image::from_layers(std::move(layers), writable, 4U << 20U);
+    return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 4U << 20U});
   }
   std::vector<Image::Layer> layers;
 };
