@@ -143,6 +143,7 @@ Result<Json> Service::status() {
               {"read-only", !image_->writable()},
               {"resizable", options_.resizable},
               {"discard", options_.discard == DiscardPolicy::unmap ? "unmap" : "ignore"},
+              {"detect-zeroes", options_.detect_zeroes},
               {"pid", getpid()},
               {"threads", executor_->slots()},
               {"cache-bytes", image_->cache_bytes()},

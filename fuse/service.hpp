@@ -19,8 +19,9 @@ struct ServeOptions {
   MountOptions mount;
   DiscardPolicy discard = DiscardPolicy::unmap;
   bool resizable = false;
-  unsigned threads = 0;           ///< 0: a number that suits the machine
-  std::uint64_t cache_bytes = 0;  ///< what the image was opened with, for status
+  unsigned threads = 0;               ///< 0: a number that suits the machine
+  std::string detect_zeroes = "off";  ///< what the image was opened with, for status
+  std::uint64_t cache_bytes = 0;      ///< what the image was opened with, for status
   std::string version;
 };
 

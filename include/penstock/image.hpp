@@ -17,6 +17,9 @@ enum class DetectZeroes : std::uint8_t {
   unmap,  ///< as write_zeroes() giving host room back
 };
 
+/// Whether zeroes may be stored as bytes, which takes as long as writing data.
+enum class ZeroBytes : std::uint8_t { if_needed, never };
+
 struct ImageOptions {
   std::string format;  ///< of the top layer; empty: probed where that is safe
   bool writable = false;
@@ -90,8 +93,9 @@ class Image {
   /// Stores one whole cluster (shorter only at the end of the disk) compressed, when the format can and it gets smaller
   /// so; else as write() does. For images being made: the cluster must not have been written before.
   [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in);
-  /// `range` reads as zero afterwards, whatever the format can represent.
-  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
+  /// `range` reads as zero afterwards. What the format cannot represent is written as zero bytes; with
+  /// ZeroBytes::never that is EOPNOTSUPP instead, and the range up to there may read as zero already.
+  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes = ZeroBytes::if_needed);
   /// The contents of `range` no longer matter; whole clusters that the format can forget are given back.
   [[nodiscard]] Result<> discard(GuestRange range);
   /// Sets host room aside for `range`, so that later writes into it do not fail with ENOSPC. Contents stay.

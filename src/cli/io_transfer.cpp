@@ -176,7 +176,8 @@ Result<> write_zeroes(IoSession& session, GuestRange range, const IoArguments& a
     return unsupported(concat(session.image_name, ": parts of a cluster can only be zeroed by writing"));
   }
   const bool unmap = arguments.has('u') && session.discard == DiscardMode::unmap;
-  return session.image.write_zeroes(range, unmap ? Zeroing::may_unmap : Zeroing::keep);
+  return session.image.write_zeroes(range, unmap ? Zeroing::may_unmap : Zeroing::keep,
+                                    arguments.has('n') ? ZeroBytes::never : ZeroBytes::if_needed);
 }
 
 /// What the flags of write must not be together; null when they are fine.
@@ -287,7 +288,7 @@ const IoCommand kWriteCommand{.name = "write",
                                   " 'write 512 1k' writes 1 KiB of the byte 0xcd at offset 512.\n"
                                   " -C, -- report statistics as comma-separated numbers\n"
                                   " -f, -- flush afterwards\n"
-                                  " -n, -- with -z, fail where only part of a cluster would be zeroed\n"
+                                  " -n, -- with -z, fail where zeroes would have to be written as bytes\n"
                                   " -p, -- ignored\n"
                                   " -P, -- write this byte\n"
                                   " -q, -- print nothing but failures\n"

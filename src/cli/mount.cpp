@@ -24,6 +24,7 @@ struct Flags {
   std::string mountpoint;
   std::string format;
   bool read_only = false;
+  std::string detect_zeroes = "off";
   std::string discard = "unmap";
   bool resizable = false;
   unsigned threads = 0;
@@ -33,6 +34,11 @@ struct Flags {
   std::vector<std::string> fuse_options;
 };
 
+DetectZeroes detect_zeroes_of(const std::string& word) {
+  if (word == "unmap") return DetectZeroes::unmap;
+  return word == "on" ? DetectZeroes::on : DetectZeroes::off;
+}
+
 /// What the flags mean, before anything is touched. Errors: usage.
 Result<> interpret(const Flags& flags, ImageOptions& image, fuse::ServeOptions& serve) {
   for (const std::string& list : flags.fuse_options) TRY(fuse::parse_mount_options(list, serve.mount));
@@ -40,6 +46,8 @@ Result<> interpret(const Flags& flags, ImageOptions& image, fuse::ServeOptions& 
   image.writable = !flags.read_only && !serve.mount.read_only;
   image.data_files = !flags.no_data_file;
   if (!flags.cache_size.empty()) image.cache_bytes = TRY(parse_size(flags.cache_size));
+  image.detect_zeroes = detect_zeroes_of(flags.detect_zeroes);
+  serve.detect_zeroes = flags.detect_zeroes;
   serve.discard = flags.discard == "ignore" ? fuse::DiscardPolicy::ignore : fuse::DiscardPolicy::unmap;
   serve.resizable = flags.resizable;
   serve.threads = flags.threads;
@@ -87,6 +95,12 @@ void add_mount(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
   add_format_flag(*command, flags->format);
   command->add_flag("-r,--read-only", flags->read_only, "Open the image read-only; it may be in use by other readers");
+  command
+      ->add_option(
+          "--detect-zeroes", flags->detect_zeroes,
+          "Store written clusters that are all zero as zeroes: keeping host room (on) or giving it back (unmap)")
+      ->type_name("off|on|unmap")
+      ->check(CLI::IsMember({"off", "on", "unmap"}));
   command
       ->add_option("--discard", flags->discard,
                    "What happens to host room under a punched hole: given back (unmap, the default) or kept (ignore)")

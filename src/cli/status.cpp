@@ -43,9 +43,10 @@ std::string describe(const Json& status) {
       " bytes)\ndisk size: ", size_of(status, "actual-size"), "\nraw file: ", text_of(status, "view"),
       "\naccess: ", status.value("read-only", false) ? "read-only" : "read-write",
       status.value("resizable", false) ? ", resizable" : "", "\ndiscard: ", text_of(status, "discard"),
-      "\nthreads: ", status.value("threads", std::uint64_t{0}), "\ncache memory: ", size_of(status, "cache-bytes"),
-      " of ", size_of(status, "cache-bytes-max"), "\nprocess: ", status.value("pid", std::uint64_t{0}),
-      "\ncontrol socket: ", text_of(status, "control"), "\nlayers, from the top down:\n");
+      "\ndetect zeroes: ", text_of(status, "detect-zeroes"), "\nthreads: ", status.value("threads", std::uint64_t{0}),
+      "\ncache memory: ", size_of(status, "cache-bytes"), " of ", size_of(status, "cache-bytes-max"),
+      "\nprocess: ", status.value("pid", std::uint64_t{0}), "\ncontrol socket: ", text_of(status, "control"),
+      "\nlayers, from the top down:\n");
   for (const Json& layer : status.value("layers", Json::array())) {
     out += concat("    ", text_of(layer, "filename"), " (", text_of(layer, "format"), ", virtual size ",
                   size_of(layer, "virtual-size"), ", disk size ", size_of(layer, "actual-size"), ")\n");

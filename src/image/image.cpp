@@ -176,8 +176,8 @@ Result<> Image::write_compressed(GuestOffset cluster, std::span<const std::byte>
 Result<> Image::change_backing(const BackingReference& backing) {
   return impl_->change_backing(backing);
 }
-Result<> Image::write_zeroes(GuestRange range, Zeroing zeroing) {
-  return impl_->write_zeroes(range, zeroing);
+Result<> Image::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) {
+  return impl_->write_zeroes(range, zeroing, bytes);
 }
 Result<> Image::discard(GuestRange range) {
   return impl_->discard(range);

@@ -39,7 +39,7 @@ class Image::Impl {
   // write_compressed.cpp
   [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in);
   // zeroing.cpp
-  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing);
+  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes);
   [[nodiscard]] Result<> discard(GuestRange range);
   // allocate.cpp
   [[nodiscard]] Result<> allocate(GuestRange range);
@@ -91,7 +91,9 @@ class Image::Impl {
   [[nodiscard]] Result<std::uint64_t> untouched(GuestRange range);
   [[nodiscard]] Result<> keep_last_cluster(std::uint64_t cluster_end);
   [[nodiscard]] GuestOffset whole_units_end(GuestRange range) const;
-  [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing);
+  [[nodiscard]] Result<> zero_held(GuestRange range, GuestOffset end, Zeroing zeroing,
+                                   ZeroBytes bytes = ZeroBytes::if_needed);
+  [[nodiscard]] Result<std::uint64_t> zero_without_bytes(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<std::uint64_t> zero_part(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<> allocate_held(GuestRange range);

@@ -20,9 +20,9 @@ Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
   return length;
 }
 
-Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing) {
+Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) {
   TRY(check_change(range));
-  return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing); });
+  return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing, bytes); });
 }
 
 /// The last, partial unit of the disk counts as whole: behind the end there is nothing to keep.
@@ -32,7 +32,7 @@ GuestOffset Image::Impl::whole_units_end(GuestRange range) const {
 }
 
 /// `end`: how far whole units may reach, range.end() or behind it.
-Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroing) {
+Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroing, ZeroBytes bytes) {
   const std::uint64_t unit = geometry_.allocation_unit;
   const auto units_end = align_down(end.value, unit);
   auto at = range.offset;
@@ -56,7 +56,8 @@ Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroi
         part_end = std::min(part_end, align_down(at.value, unit) + unit);
       }
     }
-    at += TRY(zero_part({at, part_end - at.value}, zeroing));
+    const GuestRange part{at, part_end - at.value};
+    at += TRY(bytes == ZeroBytes::never ? zero_without_bytes(part, zeroing) : zero_part(part, zeroing));
   }
   return {};
 }
@@ -77,6 +78,17 @@ Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
     if (TRY(zero_unit_around(part, zeroing))) return part.length;
   }
   return store_new(part, {.range = part, .bytes = {}, .zeroing = zeroing});
+}
+
+Result<std::uint64_t> Image::Impl::zero_without_bytes(GuestRange part, Zeroing zeroing) {
+  const auto mapping = TRY(map_top(part));
+  if (mapping.kind == MappingKind::zero) return mapping.length;
+  if (capabilities_.always_in_place) {
+    TRY(in_layer(top_layer(), mapping.storage->write_zeroes({mapping.host_offset, mapping.length}, zeroing)));
+    return mapping.length;
+  }
+  return unsupported(concat(printable(name_), ": format ", top().format(), " cannot represent zeroes at guest offset ",
+                            hex(part.offset.value), " without writing them"));
 }
 
 /// A part of one unit that shows the backing file, when the rest of the unit reads zero anyway: the whole becomes a

@@ -46,6 +46,12 @@ void random_request(Image& image, ModelDisk& model, GuestRange within, Random& r
     case 3: {
       std::vector<std::byte> bytes(range.length);
       if (!random.chance(10)) random.fill(bytes);
+      // Zeroes among them, for detection: clusters, parts of clusters, and around their ends.
+      if (random.chance(30)) {
+        const auto from = random.below(bytes.size());
+        std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(from), 1 + random.below(bytes.size() - from),
+                    std::byte{});
+      }
       ASSERT_OK(image.write(range.offset, bytes));
       model.write(range.offset, bytes);
       break;
@@ -143,7 +149,8 @@ void run_on(Layered& layered, Random& random, bool resizing = true) {
   SCOPED_TRACE(layered.name);
   auto& model = layered.model;
   for (int life = 0; life < 2; ++life) {
-    const auto image = layered.open(true);
+    const auto detect_zeroes = static_cast<DetectZeroes>(random.below(3));
+    const auto image = layered.open(true, detect_zeroes);
     ASSERT_NO_FATAL_FAILURE(expect_model(*image, model, {{0}, model.size()}));
     ASSERT_NO_FATAL_FAILURE(alone(*image, model, random, resizing));
     ASSERT_NO_FATAL_FAILURE(expect_model(*image, model, {{0}, model.size()}));

@@ -127,11 +127,12 @@ std::optional<Layered> Layered::create_by_qemu(bool compressed, bool snapshot, s
   return made;
 }
 
-std::unique_ptr<Image> Layered::open(bool writable) const {
+std::unique_ptr<Image> Layered::open(bool writable, DetectZeroes detect_zeroes) const {
   std::vector<Image::Layer> layers;
   layers.push_back({"top", must(top.open(writable))});
   for (const auto& layer : below) layers.push_back({layer.shape.name, must(layer.open(false))});
-  return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 4U << 20U});
+  return Image::from_layers(std::move(layers),
+                            {.writable = writable, .cache_bytes = 4U << 20U, .detect_zeroes = detect_zeroes});
 }
 
 }  // namespace penstock::test

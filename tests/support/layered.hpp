@@ -29,7 +29,7 @@ struct Layered {
   /// A top with compressed clusters, or with data that an internal snapshot named "s1" shares, made by qemu-img.
   [[nodiscard]] static std::optional<Layered> create_by_qemu(bool compressed, bool snapshot, std::uint64_t size,
                                                              Random& random);
-  [[nodiscard]] std::unique_ptr<Image> open(bool writable) const;
+  [[nodiscard]] std::unique_ptr<Image> open(bool writable, DetectZeroes detect_zeroes = DetectZeroes::off) const;
 };
 
 /// Random data with runs of zeroes, as disks have.
