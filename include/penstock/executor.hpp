@@ -26,4 +26,7 @@ class Executor {
 /// Built on oneTBB, or on plain threads with -Dexecutor=threads.
 [[nodiscard]] std::unique_ptr<Executor> make_request_executor(unsigned slots);
 
+/// The background arena: its threads, and the one that calls run_on_all_slots(), give way to others for good.
+[[nodiscard]] std::unique_ptr<Executor> make_background_executor(unsigned slots);
+
 }  // namespace penstock

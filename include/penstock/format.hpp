@@ -80,6 +80,7 @@ struct Capabilities {
   bool resize = false;
   bool always_in_place = false;  ///< every byte is mapped in place; reserve() is never needed (raw)
   bool pack = false;             ///< new clusters may be stored compressed: pack() and reserve_packed()
+  bool must_fill = false;        ///< alone it is complete only when every cluster is mapped (add-cow)
   bool backing = false;          ///< may have a backing file: change_backing()
 };
 

@@ -29,6 +29,22 @@ struct ImageOptions {
   bool probe_backing = false;              ///< a backing file without a stored format may be probed
   std::uint64_t cache_bytes = 64U << 20U;  ///< metadata and unpacked clusters, all layers together
   DetectZeroes detect_zeroes = DetectZeroes::off;
+  bool copy_on_read = false;  ///< reads keep in the top layer what they had to fetch from below; needs `writable`
+};
+
+/// What Image::populate() did, bytes.
+struct Populated {
+  std::uint64_t copied = 0;  ///< stored as data
+  std::uint64_t zeroed = 0;  ///< stored as zeroes
+  std::uint64_t left = 0;    ///< found to be zero, which the format cannot say: zero once there is no backing file
+};
+
+/// Counters since the image was opened; populate() is not a request.
+struct ImageActivity {
+  std::uint64_t requests = 0;               ///< begun
+  std::uint64_t in_flight = 0;              ///< begun and not ended
+  std::uint64_t copied_on_read = 0;         ///< bytes
+  std::uint64_t copy_on_read_failures = 0;  ///< the reader got its data all the same
 };
 
 enum class ExtentKind : std::uint8_t { data, zero, compressed, unallocated };
@@ -104,6 +120,28 @@ class Image {
   [[nodiscard]] Result<> flush();
   /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
   [[nodiscard]] Result<> resize(std::uint64_t size);
+
+  /// Copy-on-read with no reader: stores in the top layer what it lacks of `range` and the layers above `base` (a
+  /// depth; layer_count(): all) answer for, unit by unit: zero units as zeroes. What all layers are known to have as
+  /// zero without reading it is left alone where the top will read as zero without them. The lower layers are read
+  /// without holding up requests; a write that comes meanwhile wins. Alignment: `range` begins and ends at a cluster,
+  /// or at the end of the disk. Memory: its length.
+  [[nodiscard]] Result<Populated> populate(GuestRange range, unsigned base);
+  /// Whether `range` at its start needs populate() as that says, and for how many bytes the answer holds.
+  struct Missing {
+    bool missing = false;
+    bool known_zero = false;  ///< costs no reading
+    std::uint64_t length = 0;
+  };
+  [[nodiscard]] Result<Missing> missing(GuestRange range, unsigned base);
+  /// 1 without a backing file.
+  [[nodiscard]] unsigned layer_count() const noexcept;
+  /// The top stands on layer `base` from now on (a depth, at least 1), or alone with layer_count(): durably changes its
+  /// header in one write, and closes the layers between. Everything that they answer for has been populated.
+  [[nodiscard]] Result<> drop_backing(unsigned base);
+  [[nodiscard]] AutoStart auto_start() const;
+  [[nodiscard]] Result<> set_auto_start(AutoStart start);
+  [[nodiscard]] ImageActivity activity() const noexcept;
 
   /// Names another backing file in the top layer, durably; the layers that are open stay as they are, so that reads
   /// through this Image go on as before. The caller has made sure that the new chain shows the same.

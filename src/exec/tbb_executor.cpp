@@ -3,11 +3,12 @@
 #include <penstock/executor.hpp>
 
 #include "base/mutex.hpp"
-#include "exec/default_slots.hpp"
+#include "exec/slot_threads.hpp"
 
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 
@@ -70,7 +71,11 @@ class WorkerCap {
 
 class TbbExecutor final : public Executor {
  public:
-  explicit TbbExecutor(unsigned slots) : slots_(slots), arena_(static_cast<int>(slots), 1) {
+  TbbExecutor(unsigned slots, bool background)
+      : slots_(slots),
+        background_(background),
+        arena_(static_cast<int>(slots), 1,
+               background ? tbb::task_arena::priority::low : tbb::task_arena::priority::normal) {
     WorkerCap::instance().add(slots_);
   }
   TbbExecutor(const TbbExecutor&) = delete;
@@ -84,24 +89,31 @@ class TbbExecutor final : public Executor {
     // another, so a call that blocks for ever holds up nobody.
     Countdown others(slots_ - 1);
     for (unsigned slot = 1; slot < slots_; ++slot) {
-      arena_.enqueue([&work, &others, slot] {
+      arena_.enqueue([this, &work, &others, slot] {
+        if (background_) yield_to_others();
         work(slot);
         others.done();
       });
     }
+    if (background_) yield_to_others();
     arena_.execute([&work] { work(0); });
     others.wait();
   }
 
  private:
   const unsigned slots_;
+  const bool background_;
   tbb::task_arena arena_;
 };
 
 }  // namespace
 
 std::unique_ptr<Executor> make_request_executor(unsigned slots) {
-  return std::make_unique<TbbExecutor>(slots == 0 ? default_slots() : slots);
+  return std::make_unique<TbbExecutor>(slots == 0 ? default_slots() : slots, false);
+}
+
+std::unique_ptr<Executor> make_background_executor(unsigned slots) {
+  return std::make_unique<TbbExecutor>(std::max(slots, 1U), true);
 }
 
 }  // namespace penstock

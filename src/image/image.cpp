@@ -3,10 +3,11 @@
 /// extents.cpp and layers.cpp hold the other request paths.
 ///
 /// Locks, outer to inner, no two of one kind at a time:
-///   1. a RangeLock hold: shared to read or map, exclusive to change; a resize holds everything exclusively
-///   2. begin_mutex_: only until the first change was announced to the driver
-///   3. a shard of the flattened map or of the unpacked clusters: never while a driver or storage is called
-///   4. the driver's metadata mutex
+///   1. chain_mutex_: which layers there are; whoever has a hold may look without it
+///   2. a RangeLock hold: shared to read or map, exclusive to change; a resize holds everything exclusively
+///   3. begin_mutex_: only until the first change was announced to the driver
+///   4. a shard of the flattened map or of the unpacked clusters: never while a driver or storage is called
+///   5. the driver's metadata mutex
 /// Guest data moves under the hold alone. Nothing is shared by all requests but atomics that are only read.
 #include "image/image_impl.hpp"
 
@@ -38,12 +39,24 @@ Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_pa
       name_(layers_.front().path),
       writable_(options.writable),
       detect_zeroes_(options.detect_zeroes),
+      copy_on_read_(options.copy_on_read && options.writable),
+      cache_bytes_(options.cache_bytes),
       geometry_(layers_.front().driver->geometry()),
       capabilities_(layers_.front().driver->capabilities()),
       alone_(layers_.size() == 1 && layers_.front().driver->backing().name.empty()),
-      unpacked_(options.cache_bytes / 8, packed_cluster_size(layers_)),
-      backing_(layers_, unpacked_, options.cache_bytes / 8),
-      range_lock_(geometry_.cluster_size) {}
+      range_lock_(geometry_.cluster_size) {
+  open_caches();
+}
+
+void Image::Impl::open_caches() {
+  unpacked_.emplace(cache_bytes_ / 8, packed_cluster_size(layers_));
+  backing_.emplace(layers_, *unpacked_, cache_bytes_ / 8);
+}
+
+std::uint64_t Image::Impl::cache_bytes() const {
+  const SharedLock chain(chain_mutex_);
+  return backing_->map_bytes() + unpacked_->bytes();
+}
 
 Image::Impl::~Impl() {
   if (closed_) return;
@@ -83,6 +96,8 @@ Result<Mapping> Image::Impl::map_top(GuestRange range) {
 Result<> Image::Impl::read(GuestOffset offset, std::span<std::byte> out) {
   const GuestRange range{offset, out.size()};
   TRY(check_request(range));
+  const Activity::Request request(activity_);
+  if (copy_on_read_) copy_on_read(range);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
   TRY(check_request(range));
   return read_held(range, out);
@@ -106,16 +121,17 @@ Result<> Image::Impl::read_mapped(const Mapping& mapping, GuestOffset at, std::s
       std::memset(out.data(), 0, out.size());
       return {};
     case MappingKind::compressed:
-      return in_layer(top_layer(), unpacked_.read(0, top(), mapping, at, out));
+      return in_layer(top_layer(), unpacked_->read(0, top(), mapping, at, out));
     case MappingKind::unallocated:
       break;
   }
-  return backing_.read(at, out);
+  return backing_->read(at, out);
 }
 
 Result<> Image::Impl::flush() {
   TRY(check_request({}));
   if (!writable_) return {};
+  const Activity::Request request(activity_);
   return in_layer(top_layer(), top().flush());
 }
 
@@ -172,6 +188,27 @@ Result<> Image::write(GuestOffset offset, std::span<const std::byte> in) {
 }
 Result<> Image::write_compressed(GuestOffset cluster, std::span<const std::byte> in) {
   return impl_->write_compressed(cluster, in);
+}
+Result<Populated> Image::populate(GuestRange range, unsigned base) {
+  return impl_->populate(range, base);
+}
+Result<Image::Missing> Image::missing(GuestRange range, unsigned base) {
+  return impl_->missing(range, base);
+}
+unsigned Image::layer_count() const noexcept {
+  return impl_->layer_count();
+}
+Result<> Image::drop_backing(unsigned base) {
+  return impl_->drop_backing(base);
+}
+AutoStart Image::auto_start() const {
+  return impl_->auto_start();
+}
+Result<> Image::set_auto_start(AutoStart start) {
+  return impl_->set_auto_start(start);
+}
+ImageActivity Image::activity() const noexcept {
+  return impl_->activity();
 }
 Result<> Image::change_backing(const BackingReference& backing) {
   return impl_->change_backing(backing);

@@ -5,11 +5,13 @@
 #include <penstock/image.hpp>
 
 #include "base/mutex.hpp"
+#include "image/activity.hpp"
 #include "image/backing.hpp"
 #include "image/range_lock.hpp"
 #include "image/unpacked_cache.hpp"
 
 #include <atomic>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,7 +30,8 @@ class Image::Impl {
   [[nodiscard]] bool writable() const noexcept { return writable_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] Geometry geometry() const noexcept { return geometry_; }
-  [[nodiscard]] std::uint64_t cache_bytes() const { return backing_.map_bytes() + unpacked_.bytes(); }
+  [[nodiscard]] std::uint64_t cache_bytes() const;
+  [[nodiscard]] ImageActivity activity() const noexcept { return activity_.now(); }
 
   // image.cpp
   [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
@@ -41,6 +44,14 @@ class Image::Impl {
   // zeroing.cpp
   [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes);
   [[nodiscard]] Result<> discard(GuestRange range);
+  // populate.cpp
+  [[nodiscard]] Result<Populated> populate(GuestRange range, unsigned base);
+  [[nodiscard]] Result<Missing> missing(GuestRange range, unsigned base);
+  // drop_backing.cpp
+  [[nodiscard]] unsigned layer_count() const;
+  [[nodiscard]] Result<> drop_backing(unsigned base);
+  [[nodiscard]] AutoStart auto_start();
+  [[nodiscard]] Result<> set_auto_start(AutoStart start);
   // allocate.cpp
   [[nodiscard]] Result<> allocate(GuestRange range);
   // resize.cpp
@@ -55,6 +66,8 @@ class Image::Impl {
  private:
   [[nodiscard]] Layer& top_layer() { return layers_.front(); }
   [[nodiscard]] FormatDriver& top() { return *layers_.front().driver; }
+  /// The caches of what the layers below answer, empty.
+  void open_caches();
   /// Whether a request may be served at all. Asked again under the hold, since a resize may have come between.
   [[nodiscard]] Result<> check_request(GuestRange range) const;
   /// The same for a change, and begin_writing() before the first.
@@ -64,6 +77,15 @@ class Image::Impl {
   /// long one's pieces go on.
   template <typename Change>
   [[nodiscard]] Result<> in_pieces(GuestRange range, Change&& change);
+
+  // Copy-on-read, without a hold.
+  struct Fetched;
+  void copy_on_read(GuestRange range);
+  [[nodiscard]] Result<std::vector<GuestRange>> runs_missing(GuestRange range);
+  [[nodiscard]] Result<Fetched> fetch(GuestRange range, unsigned base);
+  [[nodiscard]] Result<Missing> needed_from_below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
+  [[nodiscard]] Result<Missing> below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
+  [[nodiscard]] Result<> store_missing(GuestRange range, std::span<const std::byte> in, bool to_base, Populated& done);
 
   // Held: the caller has a hold on the clusters.
   [[nodiscard]] Result<Mapping> map_top(GuestRange range);
@@ -99,16 +121,22 @@ class Image::Impl {
   [[nodiscard]] Result<> allocate_held(GuestRange range);
   [[nodiscard]] Result<Extent> extent_once(GuestRange range);
 
+  // Of these, all but the top change when backing files are dropped: under chain_mutex_ and a hold of everything.
+  // Whoever has either may look at them.
+  mutable SharedMutex chain_mutex_;
   std::vector<Layer> layers_;
-  const std::vector<std::string> backing_paths_;  // by layer, resolved
+  std::vector<std::string> backing_paths_;  // by layer, resolved
   const std::string name_;
   const bool writable_;
   const DetectZeroes detect_zeroes_;
+  const bool copy_on_read_;
+  const std::uint64_t cache_bytes_;
   const Geometry geometry_;
   const Capabilities capabilities_;
-  const bool alone_;  // the top names no backing file: what is unallocated is zero for good
-  UnpackedCache unpacked_;
-  Backing backing_;
+  std::atomic<bool> alone_;  // the top names no backing file: what is unallocated is zero for good
+  std::optional<UnpackedCache> unpacked_;
+  std::optional<Backing> backing_;
+  Activity activity_;
   RangeLock range_lock_;
   std::atomic<bool> closed_{false};
   std::atomic<bool> began_writing_{false};

@@ -28,6 +28,7 @@ Result<std::uint64_t> Image::Impl::allocated_bytes() {
 
 Result<std::vector<LayerInfo>> Image::Impl::layers() {
   TRY(check_request({}));
+  const SharedLock chain(chain_mutex_);
   std::vector<LayerInfo> infos;
   for (std::size_t i = 0; i < layers_.size(); ++i) infos.push_back(TRY(describe_layer(layers_[i], backing_paths_[i])));
   return infos;

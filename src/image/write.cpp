@@ -33,6 +33,7 @@ Result<> put_zeroes(Storage& storage, HostRange range, Zeroing zeroing) {
 Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
   const GuestRange range{offset, in.size()};
   TRY(check_change(range));
+  const Activity::Request request(activity_);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
   TRY(check_request(range));
   return detect_zeroes_ == DetectZeroes::off ? write_held(range, in) : write_detecting_zeroes(range, in);
@@ -167,7 +168,7 @@ Result<Backing::Content> Image::Impl::old_content(GuestRange range) {
     case MappingKind::zero:
       return Backing::Content{true, mapping.length};
     case MappingKind::unallocated:
-      return backing_.content({seen.offset, mapping.length});
+      return backing_->content({seen.offset, mapping.length});
     case MappingKind::data:
     case MappingKind::compressed:
       break;

@@ -22,6 +22,7 @@ Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
 
 Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) {
   TRY(check_change(range));
+  const Activity::Request request(activity_);
   return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing, bytes); });
 }
 
@@ -72,7 +73,7 @@ Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
     return part.length;
   }
   if (mapping.kind == MappingKind::unallocated) {
-    const auto below = TRY(backing_.content(part));
+    const auto below = TRY(backing_->content(part));
     part.length = below.length;
     if (below.zero) return part.length;
     if (TRY(zero_unit_around(part, zeroing))) return part.length;
@@ -105,6 +106,7 @@ Result<bool> Image::Impl::zero_unit_around(GuestRange part, Zeroing zeroing) {
 
 Result<> Image::Impl::discard(GuestRange range) {
   TRY(check_change(range));
+  const Activity::Request request(activity_);
   return in_pieces(range, [&](GuestRange piece) -> Result<> {
     if (capabilities_.always_in_place) return in_layer(top_layer(), top().discard(piece));
     const std::uint64_t cluster = geometry_.cluster_size;

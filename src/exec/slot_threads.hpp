@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -10,6 +13,13 @@ namespace penstock {
 /// cost memory.
 [[nodiscard]] inline unsigned default_slots() {
   return std::clamp(2 * std::thread::hardware_concurrency(), 4U, 32U);
+}
+
+/// The calling thread gives way to threads of normal priority, but is not starved by them: it may hold clusters that a
+/// request waits for. For good: raising it again would need a privilege.
+inline void yield_to_others() {
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
 }
 
 }  // namespace penstock

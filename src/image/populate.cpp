@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Copy-on-read: what the top layer lacks is fetched from below and kept.
+///
+/// The lower layers do not change, so they are read without a hold on the clusters: requests go on meanwhile, however
+/// slow the layers are. The hold is taken to store, and only what is still missing then is stored: a guest write that
+/// came between wins.
+#include "base/log.hpp"
+#include "image/image_impl.hpp"
+#include "image/named.hpp"
+#include "image/zero_scan.hpp"
+
+#include <algorithm>
+
+namespace penstock {
+
+namespace {
+
+// Where there is nothing to read, how much one piece may cover.
+constexpr std::uint64_t kZeroPieceMax = 1ULL << 40U;
+
+}  // namespace
+
+/// What is to be stored in whole units.
+struct Image::Impl::Fetched {
+  struct Piece {
+    GuestRange range;
+    std::span<const std::byte> bytes;  // in a buffer; none: zeroes
+  };
+  std::vector<std::unique_ptr<std::byte[]>> buffers;
+  std::vector<Piece> pieces;
+};
+
+unsigned Image::Impl::layer_count() const {
+  const SharedLock chain(chain_mutex_);
+  return static_cast<unsigned>(layers_.size());
+}
+
+/// What the layers below say about the start of `range`, whatever the top has there.
+Result<Image::Missing> Image::Impl::below(GuestRange range, unsigned base) {
+  if (base >= layers_.size()) {
+    const auto content = TRY(backing_->content(range));
+    return Missing{
+        .missing = !content.zero || capabilities_.must_fill, .known_zero = content.zero, .length = content.length};
+  }
+  // With layers that stay the answer must tell which of them it comes from; the flattened map has forgotten.
+  const auto answer = TRY(ask_layers(layers_, 1, range));
+  const auto length = answer.mapping.length;
+  switch (answer.mapping.kind) {
+    case MappingKind::unallocated:
+      // Behind the end of a layer that goes there is zero, whatever the layers that stay have there.
+      return Missing{.missing = answer.behind_end && answer.depth < base, .known_zero = true, .length = length};
+    case MappingKind::zero:
+      return Missing{.missing = answer.depth < base, .known_zero = true, .length = length};
+    case MappingKind::data: {
+      auto& layer = layers_[answer.depth];
+      if (answer.depth >= base || !layer.driver->capabilities().sparse_data) break;
+      const auto host = TRY(in_layer(layer, answer.mapping.storage->extent(answer.mapping.host_offset)));
+      return Missing{.missing = true,
+                     .known_zero = !host.data,
+                     .length = host.length == 0 ? length : std::min(length, host.length)};
+    }
+    case MappingKind::compressed:
+      break;
+  }
+  return Missing{.missing = answer.depth < base, .known_zero = false, .length = length};
+}
+
+/// The same in whole units: one that has data anywhere is to be read as a whole.
+Result<Image::Missing> Image::Impl::needed_from_below(GuestRange range, unsigned base) {
+  const std::uint64_t unit = geometry_.allocation_unit;
+  Missing whole;
+  while (whole.length < range.length) {
+    GuestRange rest{range.offset + whole.length, range.length - whole.length};
+    auto part = TRY(below(rest, base));
+    if (part.length < rest.length && part.length < unit) {
+      // The unit has several answers.
+      const auto end = std::min(rest.length, unit);
+      while (part.length < end) {
+        const auto next = TRY(below({rest.offset + part.length, end - part.length}, base));
+        part = {part.missing || next.missing, part.known_zero && next.known_zero, part.length + next.length};
+      }
+    } else if (part.length < rest.length) {
+      part.length = align_down(part.length, unit);
+    }
+    if (whole.length != 0 && (part.missing != whole.missing || part.known_zero != whole.known_zero)) break;
+    whole = {part.missing, part.known_zero, whole.length + part.length};
+  }
+  return whole;
+}
+
+Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
+  TRY(check_request(range));
+  if (range.empty()) return fail(EINVAL, concat(printable(name_), ": an extent of no bytes"));
+  range.length = std::min(range.length, kZeroPieceMax);
+  const SharedLock chain(chain_mutex_);
+  Mapping mapping;
+  {
+    const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
+    TRY(check_request(range));
+    mapping = TRY(map_top(range));
+  }
+  if (mapping.kind != MappingKind::unallocated) return Missing{.length = mapping.length};
+  return needed_from_below({range.offset, mapping.length}, base);
+}
+
+/// The runs of `range` that the top layer has nothing for.
+Result<std::vector<GuestRange>> Image::Impl::runs_missing(GuestRange range) {
+  const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
+  TRY(check_request(range));
+  std::vector<GuestRange> runs;
+  while (!range.empty()) {
+    const auto mapping = TRY(map_top(range));
+    if (mapping.kind == MappingKind::unallocated) runs.push_back({range.offset, mapping.length});
+    range = {range.offset + mapping.length, range.length - mapping.length};
+  }
+  return runs;
+}
+
+Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base) {
+  const SharedLock chain(chain_mutex_);
+  Fetched fetched;
+  for (auto run : TRY(runs_missing(range))) {
+    while (!run.empty()) {
+      const auto needed = TRY(needed_from_below(run, base));
+      const GuestRange part{run.offset, needed.length};
+      run = {part.end(), run.length - part.length};
+      if (!needed.missing) continue;
+      if (needed.known_zero) {
+        fetched.pieces.push_back({part, {}});
+        continue;
+      }
+      auto& buffer = fetched.buffers.emplace_back(std::make_unique_for_overwrite<std::byte[]>(part.length));
+      TRY(backing_->read(part.offset, {buffer.get(), part.length}));
+      std::span<const std::byte> rest(buffer.get(), part.length);
+      for (auto at = part.offset; !rest.empty();) {
+        const auto same = first_zero_run(at, rest, geometry_.allocation_unit);
+        fetched.pieces.push_back(
+            {{at, same.length}, same.zero ? std::span<const std::byte>() : rest.first(same.length)});
+        at += same.length;
+        rest = rest.subspan(same.length);
+      }
+    }
+  }
+  return fetched;
+}
+
+/// Exclusively held. `in`: what was fetched; none: zeroes. `to_base`: a layer below stays, so that zeroes must be
+/// stored, as bytes if need be.
+Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte> in, bool to_base, Populated& done) {
+  auto rest = range;
+  while (!rest.empty()) {
+    const auto mapping = TRY(map_top(rest));
+    GuestRange part{rest.offset, mapping.length};
+    if (mapping.kind == MappingKind::unallocated && in.empty()) {
+      auto zeroed = in_layer(
+          top_layer(), top().publish_zero({part.offset, whole_units_end(part) - part.offset}, Zeroing::may_unmap));
+      if (zeroed) {
+        part.length = std::min(part.length, *zeroed);
+        done.zeroed += part.length;
+      } else if (!zeroed.error().is(EOPNOTSUPP)) {
+        return Failure(std::move(zeroed).error());
+      } else if (to_base || capabilities_.must_fill) {
+        part.length = TRY(store_new(part, {.range = part, .bytes = {}}));
+        done.zeroed += part.length;
+      } else {
+        done.left += part.length;
+      }
+    } else if (mapping.kind == MappingKind::unallocated) {
+      const auto bytes = in.subspan(part.offset - range.offset, part.length);
+      part.length = TRY(store_new(part, {.range = part, .bytes = bytes}));
+      done.copied += part.length;
+    }
+    rest = {part.end(), rest.length - part.length};
+  }
+  return {};
+}
+
+Result<Populated> Image::Impl::populate(GuestRange range, unsigned base) {
+  TRY(check_change(range));
+  const std::uint64_t cluster = geometry_.cluster_size;
+  if (!is_aligned(range.offset.value, cluster) ||
+      (!is_aligned(range.length, cluster) && range.end().value != virtual_size())) {
+    return fail(EINVAL, concat(printable(name_), ": ", range.length, " bytes at guest offset ", hex(range.offset.value),
+                               " are not whole clusters"));
+  }
+  Populated done;
+  const auto fetched = TRY(fetch(range, base));
+  if (fetched.pieces.empty()) return done;
+  const bool to_base = base < layer_count();
+  const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+  TRY(check_request(range));
+  for (const auto& piece : fetched.pieces) TRY(store_missing(piece.range, piece.bytes, to_base, done));
+  return done;
+}
+
+/// Before a read. What cannot be stored is not the reader's concern: it reads through the layers as ever.
+void Image::Impl::copy_on_read(GuestRange range) {
+  if (alone_.load(std::memory_order_relaxed)) return;
+  constexpr std::uint64_t kStep = 4U << 20U;
+  const auto runs = runs_missing(range);
+  if (!runs) return;  // told by the read
+  for (const auto& run : *runs) {
+    const auto whole = widen(run, geometry_.cluster_size).intersection({{0}, virtual_size()});
+    for (auto at = whole.offset; at < whole.end();) {
+      const auto step = std::max<std::uint64_t>(kStep, geometry_.cluster_size);
+      const GuestRange part{at, std::min(step, whole.end() - at)};
+      const auto kept = populate(part, ~0U);
+      if (!kept) {
+        activity_.copy_on_read_failed();
+        log_limited(LogLevel::warning, concat("copy-on-read: ", kept.error().message(), "; the read goes on"));
+        return;
+      }
+      activity_.copied_on_read(kept->copied + kept->zeroed);
+      at = part.end();
+    }
+  }
+}
+
+}  // namespace penstock
