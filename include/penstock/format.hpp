@@ -196,6 +196,9 @@ class FormatDriver {
   /// Errors: EOPNOTSUPP, ENAMETOOLONG or ENOSPC when the header has no room, ENOTSUP for a format it cannot store;
   /// nothing changed then.
   [[nodiscard]] virtual Result<> change_backing(const BackingReference& backing);
+  /// Forgets every cluster, durably, so that the backing file shows everywhere. The caller has made sure that the guest
+  /// sees the same, and holds everything. Errors: EOPNOTSUPP, nothing changed then.
+  [[nodiscard]] virtual Result<> make_empty();
   [[nodiscard]] virtual AutoStart auto_start() const { return {}; }
   /// Remembers it, durably. Errors: EOPNOTSUPP.
   [[nodiscard]] virtual Result<> set_auto_start(AutoStart start);

@@ -147,6 +147,10 @@ class Image {
   /// through this Image go on as before. The caller has made sure that the new chain shows the same.
   [[nodiscard]] Result<> change_backing(const BackingReference& backing);
 
+  /// Forgets all that the top layer holds, durably, so that the layers below show. The caller has made sure that they
+  /// show the same. Errors: EOPNOTSUPP for a format that cannot; nothing changed then.
+  [[nodiscard]] Result<> make_empty();
+
   /// The extent at `want.offset`, at most want.length bytes; neighbours with the same answer are joined, up to a bound
   /// on the work of one call (1 TiB of one answer), so that the next extent may have the same answer again.
   [[nodiscard]] Result<Extent> extent(GuestRange want);
