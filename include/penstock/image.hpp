@@ -29,7 +29,6 @@ struct ImageOptions {
   bool probe_backing = false;              ///< a backing file without a stored format may be probed
   std::uint64_t cache_bytes = 64U << 20U;  ///< metadata and unpacked clusters, all layers together
   DetectZeroes detect_zeroes = DetectZeroes::off;
-  bool copy_on_read = false;  ///< reads keep in the top layer what they had to fetch from below; needs `writable`
 };
 
 /// What Image::populate() did, bytes.
@@ -139,6 +138,9 @@ class Image {
   /// The top stands on layer `base` from now on (a depth, at least 1), or alone with layer_count(): durably changes its
   /// header in one write, and closes the layers between. Everything that they answer for has been populated.
   [[nodiscard]] Result<> drop_backing(unsigned base);
+  /// Whether reads keep in the top layer what they had to fetch from below; off at first, never on when read-only.
+  void set_copy_on_read(bool on) noexcept;
+  [[nodiscard]] bool copies_on_read() const noexcept;
   [[nodiscard]] AutoStart auto_start() const;
   [[nodiscard]] Result<> set_auto_start(AutoStart start);
   [[nodiscard]] ImageActivity activity() const noexcept;

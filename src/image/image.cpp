@@ -39,7 +39,6 @@ Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_pa
       name_(layers_.front().path),
       writable_(options.writable),
       detect_zeroes_(options.detect_zeroes),
-      copy_on_read_(options.copy_on_read && options.writable),
       cache_bytes_(options.cache_bytes),
       geometry_(layers_.front().driver->geometry()),
       capabilities_(layers_.front().driver->capabilities()),
@@ -97,7 +96,7 @@ Result<> Image::Impl::read(GuestOffset offset, std::span<std::byte> out) {
   const GuestRange range{offset, out.size()};
   TRY(check_request(range));
   const Activity::Request request(activity_);
-  if (copy_on_read_) copy_on_read(range);
+  if (copy_on_read_.load(std::memory_order_relaxed)) copy_on_read(range);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
   TRY(check_request(range));
   return read_held(range, out);
@@ -201,6 +200,12 @@ unsigned Image::layer_count() const noexcept {
 Result<> Image::drop_backing(unsigned base) {
   return impl_->drop_backing(base);
 }
+void Image::set_copy_on_read(bool on) noexcept {
+  impl_->set_copy_on_read(on);
+}
+bool Image::copies_on_read() const noexcept {
+  return impl_->copies_on_read();
+}
 AutoStart Image::auto_start() const {
   return impl_->auto_start();
 }
@@ -209,6 +214,9 @@ Result<> Image::set_auto_start(AutoStart start) {
 }
 ImageActivity Image::activity() const noexcept {
   return impl_->activity();
+}
+Result<> Image::make_empty() {
+  return impl_->make_empty();
 }
 Result<> Image::change_backing(const BackingReference& backing) {
   return impl_->change_backing(backing);

@@ -50,6 +50,8 @@ class Image::Impl {
   // drop_backing.cpp
   [[nodiscard]] unsigned layer_count() const;
   [[nodiscard]] Result<> drop_backing(unsigned base);
+  void set_copy_on_read(bool on) noexcept { copy_on_read_ = on && writable_; }
+  [[nodiscard]] bool copies_on_read() const noexcept { return copy_on_read_; }
   [[nodiscard]] AutoStart auto_start();
   [[nodiscard]] Result<> set_auto_start(AutoStart start);
   // allocate.cpp
@@ -62,6 +64,7 @@ class Image::Impl {
   [[nodiscard]] Result<std::uint64_t> allocated_bytes();
   [[nodiscard]] Result<std::vector<LayerInfo>> layers();
   [[nodiscard]] Result<> change_backing(const BackingReference& backing);
+  [[nodiscard]] Result<> make_empty();
 
  private:
   [[nodiscard]] Layer& top_layer() { return layers_.front(); }
@@ -129,7 +132,6 @@ class Image::Impl {
   const std::string name_;
   const bool writable_;
   const DetectZeroes detect_zeroes_;
-  const bool copy_on_read_;
   const std::uint64_t cache_bytes_;
   const Geometry geometry_;
   const Capabilities capabilities_;
@@ -138,6 +140,7 @@ class Image::Impl {
   std::optional<Backing> backing_;
   Activity activity_;
   RangeLock range_lock_;
+  std::atomic<bool> copy_on_read_{false};
   std::atomic<bool> closed_{false};
   std::atomic<bool> began_writing_{false};
   Mutex begin_mutex_;

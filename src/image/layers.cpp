@@ -40,4 +40,12 @@ Result<> Image::Impl::change_backing(const BackingReference& backing) {
   return in_layer(top_layer(), top().change_backing(backing));
 }
 
+Result<> Image::Impl::make_empty() {
+  TRY(check_change({{0}, 0}));
+  TRY(begin_writing());
+  const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
+  TRY(check_request({}));
+  return in_layer(top_layer(), top().make_empty());
+}
+
 }  // namespace penstock

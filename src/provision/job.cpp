@@ -94,6 +94,8 @@ bool Provisioner::Job::enter_if_going(ProvisionState state, const Error* error) 
     if (state_ == state || keeps_pause) return true;
     state_ = state;
     state_changed_.notify_all();
+    // Told when the steps in hand have ended, too.
+    if (ended()) return true;
   }
   if (changed_) changed_(state);
   return true;
@@ -154,7 +156,10 @@ Progress Provisioner::Job::progress() const {
 void Provisioner::Job::run() {
   background_.run_on_all_slots([this](unsigned slot) { work(slot); });
   // Nobody else ends the job from here on, unless it has ended already.
-  if (!enter_if_going(ProvisionState::finishing)) return;
+  if (!enter_if_going(ProvisionState::finishing)) {
+    if (changed_) changed_(progress().state);
+    return;
+  }
   auto finished = finish();
   if (!finished) {
     const MutexLock lock(mutex_);
@@ -166,6 +171,7 @@ void Provisioner::Job::run() {
 
 Result<> Provisioner::Job::finish() {
   TRY(image_.flush());
+  if (image_.layer_count() == 1) return {};
   return image_.drop_backing(std::min(options_.base, image_.layer_count()));
 }
 
