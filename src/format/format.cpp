@@ -21,6 +21,10 @@ Result<> FormatDriver::change_backing(const BackingReference& /*backing*/) {
   return fail(EOPNOTSUPP, concat("format ", format(), " has no backing files"));
 }
 
+Result<> FormatDriver::make_empty() {
+  return fail(EOPNOTSUPP, concat("format ", format(), " cannot forget its clusters"));
+}
+
 Result<> FormatDriver::set_auto_start(AutoStart /*start*/) {
   return fail(EOPNOTSUPP, concat("format ", format(), " cannot remember what a mount is to start"));
 }

@@ -26,6 +26,9 @@ Driver::Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, 
       cluster_size_(header_.cluster_size()),
       writable_(options.writable),
       virtual_size_(size),
+      backing_(header_.backing),
+      compatible_(header_.compatible),
+      all_allocated_(header_.all_allocated()),
       pages_(*storage_, kPageBytes, options.table_cache_bytes) {}
 
 Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> storage, const FormatOpenOptions& options) {
@@ -46,12 +49,12 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
 }
 
 Capabilities Driver::capabilities() const noexcept {
-  return {.compressed = false, .sparse_data = true, .resize = true, .always_in_place = header_.all_allocated()};
-}
-
-BackingReference Driver::backing() const {
-  // With all clusters in the raw file, nothing is asked of the backing file: it need not even exist.
-  return header_.all_allocated() ? BackingReference{} : header_.backing;
+  return {.compressed = false,
+          .sparse_data = true,
+          .resize = true,
+          .always_in_place = all_allocated_.load(),
+          .must_fill = true,
+          .backing = true};
 }
 
 Result<FormatInfo> Driver::info() {
@@ -59,7 +62,7 @@ Result<FormatInfo> Driver::info() {
   info.cluster_size = cluster_size_;
   info.items = {{"image file", "image-file", header_.image_name},
                 {"image file format", "image-file-format", header_.image_format},
-                {"all allocated", "all-allocated", header_.all_allocated()}};
+                {"all allocated", "all-allocated", all_allocated_.load()}};
   return info;
 }
 
@@ -89,7 +92,7 @@ Result<Mapping> Driver::map(GuestRange want) {
                   .storage = data_.get(),
                   .host_offset = {want.offset.value},
                   .in_place = writable_};
-  if (header_.all_allocated()) return mapping;
+  if (all_allocated_.load()) return mapping;
   const SharedLock lock(mutex_);
   const std::uint64_t first = want.offset.value / cluster_size_;
   const std::uint64_t end = divide_up(want.end().value, cluster_size_);
@@ -170,7 +173,7 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
       // New clusters read zero: of the raw file where a longer backing file would show, of nothing elsewhere.
       const ExclusiveLock lock(mutex_);
       const std::uint64_t hidden = std::clamp(divide_up(backing_size, cluster_size_), old_clusters, clusters);
-      const std::uint64_t present = header_.all_allocated() ? clusters : hidden;
+      const std::uint64_t present = all_allocated_.load() ? clusters : hidden;
       TRY(put_bits(old_clusters, present - old_clusters, true));
       TRY(put_bits(present, clusters - present, false));
     }

@@ -36,6 +36,9 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<> discard(GuestRange range) override;
   [[nodiscard]] Result<> flush() override;
   [[nodiscard]] Result<> resize(std::uint64_t size, std::uint64_t backing_size) override;
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing) override;
+  [[nodiscard]] AutoStart auto_start() const override;
+  [[nodiscard]] Result<> set_auto_start(AutoStart start) override;
 
  private:
   Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, Header header, std::uint64_t size,
@@ -43,18 +46,22 @@ class Driver final : public FormatDriver {
 
   [[nodiscard]] Result<TableHandle> page_of(std::uint64_t cluster);
   [[nodiscard]] Result<bool> is_set(std::uint64_t cluster) REQUIRES_SHARED(mutex_);
+  [[nodiscard]] Result<bool> all_bits_set() REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<> put_bits(std::uint64_t first, std::uint64_t count, bool value) REQUIRES(mutex_);
   [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_);
 
   const std::shared_ptr<Storage> storage_;
   const std::shared_ptr<Storage> data_;
-  const Header header_;
+  const Header header_;  // as it was at the opening: what change_backing() changes stands below
   const std::uint32_t cluster_size_;
   const bool writable_;
   std::atomic<std::uint64_t> virtual_size_;
 
   Mutex flush_mutex_;
-  SharedMutex mutex_;  // the bits
+  mutable SharedMutex mutex_;  // the bits, and:
+  BackingReference backing_ GUARDED_BY(mutex_);
+  std::uint64_t compatible_ GUARDED_BY(mutex_);
+  std::atomic<bool> all_allocated_;  // written under mutex_
   TableCache pages_;
 };
 

@@ -11,8 +11,6 @@ namespace penstock::add_cow {
 
 namespace {
 
-constexpr HostOffset kCompatibleField{32};
-
 using Bytes = std::span<const std::byte>;
 
 std::string text_at(Bytes bytes, std::size_t offset, std::size_t length) {

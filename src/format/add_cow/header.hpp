@@ -14,7 +14,13 @@ inline constexpr unsigned kClusterBitsMin = 12;
 inline constexpr unsigned kClusterBitsMax = 21;
 inline constexpr std::size_t kFormatBytes = 16;
 
-enum Compatible : std::uint64_t { kAllAllocated = 1 };
+enum Compatible : std::uint64_t { kAllAllocated = 1, kCopyOnRead = 2, kStream = 4 };  // the last two are penstock's own
+
+/// Byte positions of fields that are written on their own; a name has a u32 offset and a u32 size.
+inline constexpr std::size_t kBackingNameField = 4;
+inline constexpr std::size_t kImageNameField = 12;
+inline constexpr std::size_t kBackingFormatField = 44;
+inline constexpr HostOffset kCompatibleField{32};
 
 /// The header as decoded, little-endian on disk.
 struct Header {

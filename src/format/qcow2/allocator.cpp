@@ -103,11 +103,58 @@ Result<ClusterRun> Allocator::allocate_contiguous(std::uint64_t count) {
 
 void Allocator::release(ClusterRun run) {
   for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
+    forget_packed(cluster);
     if (const auto set = refcounts_.set(cluster, 0); !set) {
       log_limited(LogLevel::warning, concat("host cluster ", cluster, " is leaked: ", set.error().message()));
     }
   }
   if (run.count != 0) hint_ = std::min(hint_, run.first);
+}
+
+Result<HostOffset> Allocator::place_packed(std::uint32_t bytes) {
+  const std::uint64_t cluster_size = header_.cluster_size();
+  if (packed_at_ == 0) return HostOffset{TRY(allocate(1)).run.first * cluster_size};
+  const HostOffset here{packed_at_};
+  const std::uint64_t cluster = packed_at_ / cluster_size;
+  const std::uint64_t count = TRY(refcounts_.get(cluster));
+  const bool fits_here = packed_at_ % cluster_size + bytes <= cluster_size;
+  const bool may_share = count < header_.refcount_max();
+  if (fits_here && may_share) {
+    TRY(refcounts_.set(cluster, count + 1));
+    return here;
+  }
+  const ClusterRun next = TRY(allocate(1)).run;
+  if (next.first != cluster + 1 || !may_share) return HostOffset{next.first * cluster_size};
+  if (auto raised = refcounts_.set(cluster, count + 1); !raised) {
+    release(next);
+    return Failure(raised.error());
+  }
+  return here;
+}
+
+Result<HostRange> Allocator::allocate_packed(std::uint32_t bytes) {
+  const HostRange room{TRY(place_packed(bytes)), bytes};
+  packed_at_ = room.end().value % header_.cluster_size() == 0 ? 0 : room.end().value;
+  if (room.end().value <= 1ULL << std::min(56U, 70U - header_.cluster_bits)) return room;
+  release_packed(room);
+  return fail(ENOSPC, "compressed clusters cannot lie so far behind in the file");
+}
+
+void Allocator::release_packed(HostRange room) {
+  const ClusterRun run{room.offset.value >> header_.cluster_bits, 0};
+  for (std::uint64_t cluster = run.first; cluster << header_.cluster_bits < room.end().value; ++cluster) {
+    const auto count = refcounts_.get(cluster);
+    if (count && *count == 1) {
+      release({cluster, 1});
+    } else if (!count || *count == 0 || !refcounts_.set(cluster, *count - 1)) {
+      log_limited(LogLevel::warning, concat("host cluster ", cluster, " is leaked"));
+    }
+  }
+}
+
+/// Nothing packed is left in the cluster: the next owner may be anybody.
+void Allocator::forget_packed(std::uint64_t cluster) {
+  if (packed_at_ >> header_.cluster_bits == cluster) packed_at_ = 0;
 }
 
 void Allocator::drop(ClusterRun run) {
@@ -133,6 +180,7 @@ void Allocator::lower_one(std::uint64_t cluster) {
     return;
   }
   if (const auto set = refcounts_.set(cluster, *count - 1); !set || *count > 1) return;
+  forget_packed(cluster);
   waiting_.insert(cluster);
   if (!freed_.empty() && freed_.back().first + freed_.back().count == cluster) {
     ++freed_.back().count;

@@ -33,6 +33,11 @@ class Allocator {
   };
   /// At least one and at most `count_max` neighbouring clusters, their counts raised to 1.
   [[nodiscard]] Result<Allocation> allocate(std::uint64_t count_max);
+  /// Room for a compressed cluster of 1 to cluster_size - 1 bytes, beside others of its kind where there is some: the
+  /// count of every cluster it touches is raised by one. Never in a cluster that holds anything else.
+  [[nodiscard]] Result<HostRange> allocate_packed(std::uint32_t bytes);
+  /// The room was never linked.
+  void release_packed(HostRange room);
   /// Exactly `count` neighbouring clusters (a new L1 table).
   [[nodiscard]] Result<ClusterRun> allocate_contiguous(std::uint64_t count);
   /// Clusters that were never linked are free again.
@@ -61,6 +66,8 @@ class Allocator {
   [[nodiscard]] Result<> check_usable(std::uint64_t cluster) const;
   [[nodiscard]] Result<> raise(ClusterRun run);
   void lower_one(std::uint64_t cluster);
+  [[nodiscard]] Result<HostOffset> place_packed(std::uint32_t bytes);
+  void forget_packed(std::uint64_t cluster);
 
   Storage& storage_;
   Header& header_;
@@ -69,7 +76,8 @@ class Allocator {
   std::uint64_t hint_ = 0;        // no free cluster lies before it
   std::uint64_t fresh_from_ = 0;  // this cluster and all behind it were never handed out
   bool growable_ = true;
-  ClusterSet waiting_;  // count 0 in memory, not reusable yet
+  std::uint64_t packed_at_ = 0;  // byte behind the last packed room, inside its cluster; 0: begin a new cluster
+  ClusterSet waiting_;           // count 0 in memory, not reusable yet
   std::vector<ClusterRun> drops_;
   std::vector<ClusterRun> freed_;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reserve, fill, publish: every change of the mapping. Source: penstock-formats(5), "qcow2: guest operations".
 #include "base/text.hpp"
-#include "format/qcow2/qcow2_driver.hpp"
+#include "format/qcow2/packed_room.hpp"
 
 #include <optional>
 
@@ -153,6 +153,13 @@ Result<Reservation> Driver::reserve(GuestRange want) {
 }
 
 Result<> Driver::publish(Reservation filled) {
+  if (auto* const packed = dynamic_cast<PackedRoom*>(filled.state())) {
+    {
+      const ExclusiveLock lock(mutex_);
+      TRY(publish_packed(*packed));
+    }
+    return flush_when_much_is_pending();
+  }
   auto& room = static_cast<Room&>(*filled.state());
   {
     const ExclusiveLock lock(mutex_);
@@ -219,7 +226,7 @@ Result<std::uint64_t> Driver::change_entries(GuestRange units, const Decide& dec
 
 Result<L2Entry> Driver::zeroed(const L2Entry& old, const Part& part, Zeroing zeroing) const {
   const bool unmap = zeroing == Zeroing::may_unmap;
-  const bool has_backing = !backing_.name.empty();
+  const bool has_backing = hides_backing_;
   const ClusterKind kind = cluster_kind(header_, old);
   // The data file alone must be the disk: zeroes have to be written there.
   if (header_.raw_data_file()) return unsupported("zeroes go to the raw data file");
@@ -245,7 +252,7 @@ Result<L2Entry> Driver::zeroed(const L2Entry& old, const Part& part, Zeroing zer
 }
 
 Result<L2Entry> Driver::zeroed_subclusters(const L2Entry& old, const Part& part, Zeroing zeroing) const {
-  const bool has_backing = !backing_.name.empty();
+  const bool has_backing = hides_backing_;
   const bool unmap = zeroing == Zeroing::may_unmap;
   const ClusterKind kind = cluster_kind(header_, old);
   if (part.whole(subclusters_)) {
@@ -279,7 +286,7 @@ Result<std::uint64_t> Driver::publish_zero(GuestRange units, Zeroing zeroing) {
 }
 
 L2Entry Driver::discarded(const L2Entry& old) const {
-  const bool has_backing = !backing_.name.empty();
+  const bool has_backing = hides_backing_;
   const bool allocated = cluster_kind(header_, old) != ClusterKind::unallocated || old.bitmap != 0;
   if (header_.raw_data_file()) return old;
   if (header_.version < 3) return has_backing ? old : L2Entry{};  // unallocating would reveal the backing file

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/compressed.hpp"
 
+#include "base/text.hpp"
+
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <memory>
 
@@ -37,6 +40,44 @@ class Inflater {
   bool ready_;
 };
 
+class Deflater {
+ public:
+  // A window of 2^12, as the format asks for.
+  Deflater() : ready_(deflateInit2(&stream_, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) == Z_OK) {}
+  ~Deflater() {
+    if (ready_) deflateEnd(&stream_);
+  }
+  Deflater(const Deflater&) = delete;
+  Deflater& operator=(const Deflater&) = delete;
+
+  /// Bytes of `out` that were filled, 0 when they are too few.
+  Result<std::size_t> run(std::span<const std::byte> cluster, std::span<std::byte> out) {
+    if (!ready_ || deflateReset(&stream_) != Z_OK) return fail(ENOMEM, "no memory for compression");
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(cluster.data()));
+    stream_.avail_in = static_cast<uInt>(cluster.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(out.size());
+    return deflate(&stream_, Z_FINISH) == Z_STREAM_END ? out.size() - stream_.avail_out : 0;
+  }
+
+ private:
+  z_stream stream_{};
+  bool ready_;
+};
+
+struct FreeEncoder {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+};
+
+Result<std::size_t> pack_zstd(std::span<const std::byte> cluster, std::span<std::byte> out) {
+  static thread_local const std::unique_ptr<ZSTD_CCtx, FreeEncoder> context(ZSTD_createCCtx());
+  if (!context) return fail(ENOMEM, "no memory for compression");
+  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), cluster.data(), cluster.size());
+  if (ZSTD_isError(size) == 0) return size;
+  if (ZSTD_getErrorCode(size) == ZSTD_error_dstSize_tooSmall) return 0;
+  return fail(ENOMEM, concat("zstd: ", ZSTD_getErrorName(size)));
+}
+
 struct FreeContext {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
 };
@@ -66,6 +107,16 @@ Result<> unpack_cluster(std::uint8_t type, std::span<const std::byte> packed, st
   if (type == 1) return unpack_zstd(packed, cluster);
   static thread_local Inflater inflater;
   return inflater.run(packed, cluster);
+}
+
+Result<std::optional<std::vector<std::byte>>> pack_cluster(std::uint8_t type, std::span<const std::byte> cluster) {
+  static thread_local Deflater deflater;
+  // One byte less than the cluster: what is not smaller is stored as it is.
+  std::vector<std::byte> packed(cluster.size() - 1);
+  const std::size_t size = TRY(type == 1 ? pack_zstd(cluster, packed) : deflater.run(cluster, packed));
+  if (size == 0) return std::nullopt;
+  packed.resize(size);
+  return packed;
 }
 
 }  // namespace penstock::qcow2

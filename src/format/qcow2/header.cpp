@@ -139,6 +139,7 @@ bool is_known(std::uint32_t type) {
     case ExtensionType::bitmaps:
     case ExtensionType::crypto:
     case ExtensionType::data_file:
+    case ExtensionType::auto_start:
       return true;
     default:
       return false;

@@ -34,6 +34,7 @@ enum class ExtensionType : std::uint32_t {
   bitmaps = 0x23852875U,
   crypto = 0x0537be77U,
   data_file = 0x44415441U,
+  auto_start = 0x5053544bU,  ///< "PSTK", penstock's own: u32 version 1, u32 flags (copy-on-read, stream)
 };
 
 struct Extension {

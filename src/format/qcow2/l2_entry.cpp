@@ -49,6 +49,11 @@ PackedRun packed_run(const Header& header, std::uint64_t descriptor) {
   return {{offset}, static_cast<std::uint32_t>((more_sectors + 1) * 512 - offset % 512)};
 }
 
+L2Entry packed_entry(const Header& header, HostRange room) {
+  const std::uint64_t more_sectors = (room.end().value - 1) / 512 - room.offset.value / 512;
+  return {kCompressed | (more_sectors << sector_field_bit(header)) | room.offset.value, 0};
+}
+
 const char* entry_problem(const Header& header, const L2Entry& entry, GuestOffset guest) {
   const auto kind = cluster_kind(header, entry);
   if (kind == ClusterKind::compressed) return compressed_problem(header, entry);

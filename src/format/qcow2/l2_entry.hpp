@@ -46,6 +46,9 @@ enum class SubclusterKind : std::uint8_t { unallocated, zero, data };
 
 [[nodiscard]] PackedRun packed_run(const Header& header, std::uint64_t descriptor);
 
+/// The entry of a compressed cluster whose packed bytes lie at `room`.
+[[nodiscard]] L2Entry packed_entry(const Header& header, HostRange room);
+
 /// What makes the entry unusable, in words ("host offset 0x50200 is not cluster aligned"); null when nothing does.
 /// `guest` is the first guest byte of the cluster (for external data files). Reserved bits are no reason to refuse a
 /// read: has_reserved_bits() tells.

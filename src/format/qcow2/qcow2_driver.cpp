@@ -36,12 +36,12 @@ Driver::Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, 
       geometry_{header.cluster_size(), header.subcluster_size()},
       l2_span_(header.l2_span()),
       subclusters_(header.extended_l2() ? 32 : 1),
-      backing_{header.backing_name, header.backing_format()},
       compression_type_(header.compression_type),
       writable_(writable),
       table_cache_bytes_(cache_bytes),
       virtual_size_(header.virtual_size()),
       header_(std::move(header)),
+      hides_backing_(!header_.backing_name.empty()),
       l2_cache_(*storage_, geometry_.cluster_size, cache_bytes),
       refcounts_(*storage_, header_, cache_bytes / 4),
       allocator_(*storage_, header_, refcounts_, metadata_) {}
@@ -135,7 +135,12 @@ Result<> Driver::protect_metadata() {
 }
 
 Capabilities Driver::capabilities() const noexcept {
-  return {.compressed = true, .sparse_data = false, .resize = true, .always_in_place = false};
+  return {.compressed = true,
+          .sparse_data = false,
+          .resize = true,
+          .always_in_place = false,
+          .pack = data_ == storage_,
+          .backing = true};
 }
 
 Result<FormatInfo> Driver::info() {

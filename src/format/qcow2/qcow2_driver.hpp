@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// A qcow2 image in use. Source: penstock-formats(5), "qcow2".
 ///
-/// Files: qcow2_driver.cpp opens and maps, tables.cpp finds and changes L2 tables, changes.cpp reserves and publishes,
-/// flush.cpp brings it to disk in order, sizes.cpp resizes.
+/// Files: qcow2_driver.cpp opens and maps, backing.cpp names backing files, packed.cpp finds room for compressed
+/// clusters, tables.cpp finds and changes L2 tables, changes.cpp reserves and publishes, flush.cpp brings it to disk in
+/// order, sizes.cpp resizes.
 #pragma once
 
 #include "base/mutex.hpp"
@@ -27,7 +28,7 @@ class Driver final : public FormatDriver {
   [[nodiscard]] std::uint64_t virtual_size() const noexcept override { return virtual_size_.load(); }
   [[nodiscard]] Geometry geometry() const noexcept override { return geometry_; }
   [[nodiscard]] Capabilities capabilities() const noexcept override;
-  [[nodiscard]] BackingReference backing() const override { return backing_; }
+  [[nodiscard]] BackingReference backing() const override;
   [[nodiscard]] Result<FormatInfo> info() override;
   [[nodiscard]] Storage& storage() noexcept override { return *storage_; }
   [[nodiscard]] Storage& data_storage() noexcept override { return *data_; }
@@ -37,14 +38,21 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<> begin_writing() override;
   [[nodiscard]] Result<Reservation> reserve(GuestRange want) override;
   [[nodiscard]] Result<> publish(Reservation filled) override;
+  [[nodiscard]] Result<std::optional<std::vector<std::byte>>> pack(std::span<const std::byte> cluster) override;
+  [[nodiscard]] Result<Reservation> reserve_packed(GuestOffset cluster, std::uint32_t packed_bytes) override;
   [[nodiscard]] Result<std::uint64_t> publish_zero(GuestRange units, Zeroing zeroing) override;
   [[nodiscard]] Result<> discard(GuestRange range) override;
   [[nodiscard]] Result<> flush() override;
   [[nodiscard]] Result<> resize(std::uint64_t size, std::uint64_t backing_size) override;
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing) override;
+  [[nodiscard]] Result<> make_empty() override;
+  [[nodiscard]] AutoStart auto_start() const override;
+  [[nodiscard]] Result<> set_auto_start(AutoStart start) override;
   [[nodiscard]] Result<> close() override;
 
  private:
   struct Room;
+  struct PackedRoom;
 
   Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, Header header, bool writable,
          std::uint64_t cache_bytes);
@@ -119,6 +127,13 @@ class Driver final : public FormatDriver {
   void put_back(Pending& pending);
   [[nodiscard]] Result<> clear_dirty_bit() REQUIRES(flush_mutex_);
 
+  // packed.cpp
+  [[nodiscard]] Result<> publish_packed(PackedRoom& room) REQUIRES(mutex_);
+  void release_packed(HostRange room);
+
+  // backing.cpp
+  [[nodiscard]] Result<> put_header(const Header& next) REQUIRES(flush_mutex_, mutex_);
+
   // sizes.cpp
   [[nodiscard]] Result<> grow_l1(std::uint64_t entries) REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> hide_backing(GuestRange range) REQUIRES(flush_mutex_);
@@ -130,7 +145,6 @@ class Driver final : public FormatDriver {
   const Geometry geometry_;
   const std::uint64_t l2_span_;  // guest bytes one L2 table maps
   const unsigned subclusters_;   // in a cluster; 1 without extended L2
-  const BackingReference backing_;
   const std::uint8_t compression_type_;
   const bool writable_;
   const std::uint64_t table_cache_bytes_;
@@ -141,6 +155,9 @@ class Driver final : public FormatDriver {
   std::uint64_t covered_end_ GUARDED_BY(flush_mutex_) = 0;  // the file is known to reach this far
   mutable SharedMutex mutex_;
   Header header_ GUARDED_BY(mutex_);
+  // Set for good once there was a backing file: an Image that is open goes on reading it after the name is gone, so
+  // that what reads as zero must go on hiding it.
+  bool hides_backing_ GUARDED_BY(mutex_) = false;
   std::vector<std::uint64_t> l1_ GUARDED_BY(mutex_);  // entries behind its end are 0
   std::set<std::uint64_t> l1_changed_ GUARDED_BY(mutex_);
   ClusterSet doubly_linked_ GUARDED_BY(mutex_);  // L2 tables that two L1 entries name: not to be changed

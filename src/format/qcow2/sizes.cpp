@@ -23,7 +23,7 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
     if (l1_entries > kL1EntriesMax) {
       return fail(EFBIG, concat("size ", size, " is too large for clusters of ", geometry_.cluster_size, " bytes"));
     }
-    if (header_.version < 3 && !backing_.name.empty() && size > old_size && backing_size > old_size) {
+    if (header_.version < 3 && hides_backing_ && size > old_size && backing_size > old_size) {
       return unsupported(
           "the backing file is longer than the image, and version 2 has no zero clusters to hide its tail");
     }
@@ -96,6 +96,15 @@ Result<> Driver::hide_backing(GuestRange range) {
     range = {range.offset + done, range.length - done};
   }
   return {};
+}
+
+Result<> Driver::make_empty() {
+  TRY(begin_writing());
+  const MutexLock lock(flush_mutex_);
+  TRY(flush_stages());
+  // Table by table: wherever a crash cuts it short, some clusters show the backing file and the others themselves.
+  TRY(drop_behind(0));
+  return flush_stages();
 }
 
 Result<> Driver::drop_behind(std::uint64_t size) {

@@ -38,7 +38,7 @@ void Driver::release(HostRange room) {
 
 Result<> Driver::before_allocation() {
   // Over a backing file the order of the flush alone is enough, and QEMU never sets the bit there.
-  if (!backing_.name.empty() || (header_.features & kNeedCheck) != 0) return {};
+  if (!header_.backing_name.empty() || (header_.features & kNeedCheck) != 0) return {};
   Header next = header_;
   next.features |= kNeedCheck;
   TRY(write_header(*storage_, next));
@@ -98,13 +98,13 @@ Result<std::uint64_t> Driver::zero_entries(GuestRange units) {
   const std::uint64_t index = l1_index(units.offset);
   const std::uint64_t end = std::min(units.end().value, (index + 1) * l2_span_);
   HostOffset table = TRY(l2_table(index));
-  if (table.value == 0 && backing_.name.empty()) return end - units.offset.value;  // reads zero as it is
+  if (table.value == 0 && !hides_backing_) return end - units.offset.value;  // reads zero as it is
   std::uint64_t at = units.offset.value;
   while (at < end) {
     const std::uint64_t value = table.value == 0 ? 0 : TRY(entry(table, {at}));
     // A data cluster keeps its room: unlinked, nothing could ever use it again.
     if (value > kZeroCluster) break;
-    if (value == 0 && !backing_.name.empty()) {
+    if (value == 0 && hides_backing_) {
       table = TRY(l2_table_for_change(index));
       put(TRY(slot(table, l2_index({at}))), kZeroCluster, Level::l2);
     }

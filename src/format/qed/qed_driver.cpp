@@ -24,12 +24,11 @@ Driver::Driver(std::shared_ptr<Storage> storage, Header header, bool writable, s
     : storage_(std::move(storage)),
       cluster_size_(header.cluster_size),
       l2_span_(header.l2_span()),
-      backing_{header.backing_name, (header.features & kNoProbe) != 0 && !header.backing_name.empty() ? "raw" : "",
-               (header.features & kNoProbe) == 0},
       writable_(writable),
       cache_bytes_(cache_bytes),
       virtual_size_(header.image_size),
       header_(std::move(header)),
+      hides_backing_(!header_.backing_name.empty()),
       tables_(header_.table_bytes()),
       l1_pages_(*storage_, page_bytes(header_), cache_bytes / 4),
       l2_pages_(*storage_, page_bytes(header_), cache_bytes) {}
@@ -63,7 +62,7 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
 }
 
 Capabilities Driver::capabilities() const noexcept {
-  return {.compressed = false, .sparse_data = false, .resize = true, .always_in_place = false};
+  return {.compressed = false, .sparse_data = false, .resize = true, .always_in_place = false, .backing = true};
 }
 
 Result<FormatInfo> Driver::info() {

@@ -26,7 +26,7 @@ class Driver final : public FormatDriver {
   [[nodiscard]] std::uint64_t virtual_size() const noexcept override { return virtual_size_.load(); }
   [[nodiscard]] Geometry geometry() const noexcept override { return {cluster_size_, cluster_size_}; }
   [[nodiscard]] Capabilities capabilities() const noexcept override;
-  [[nodiscard]] BackingReference backing() const override { return backing_; }
+  [[nodiscard]] BackingReference backing() const override;
   [[nodiscard]] Result<FormatInfo> info() override;
   [[nodiscard]] Storage& storage() noexcept override { return *storage_; }
 
@@ -38,6 +38,9 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<> discard(GuestRange range) override;
   [[nodiscard]] Result<> flush() override;
   [[nodiscard]] Result<> resize(std::uint64_t size, std::uint64_t backing_size) override;
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing) override;
+  [[nodiscard]] AutoStart auto_start() const override;
+  [[nodiscard]] Result<> set_auto_start(AutoStart start) override;
   [[nodiscard]] Result<> close() override;
 
  private:
@@ -69,6 +72,8 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> write_copies(std::vector<TableCache::Copy>& copies, TableCache& cache);
   [[nodiscard]] Result<> cut_spare_end() REQUIRES(flush_mutex_);
+  /// Writes the name into bytes that the header on disk does not use, durably, and sets the fields of `next` to it.
+  [[nodiscard]] Result<> put_backing_name(Header& next) REQUIRES(mutex_);
   [[nodiscard]] Result<> clear_need_check() REQUIRES(flush_mutex_);
   void watch_for_idleness();
   void stop_watching();
@@ -76,7 +81,6 @@ class Driver final : public FormatDriver {
   const std::shared_ptr<Storage> storage_;
   const std::uint32_t cluster_size_;
   const std::uint64_t l2_span_;
-  const BackingReference backing_;
   const bool writable_;
   const std::uint64_t cache_bytes_;
   std::atomic<std::uint64_t> virtual_size_;
@@ -85,8 +89,11 @@ class Driver final : public FormatDriver {
 
   Mutex flush_mutex_;
   std::uint64_t covered_end_ GUARDED_BY(flush_mutex_) = 0;  // the file is known to reach this far
-  SharedMutex mutex_;
+  mutable SharedMutex mutex_;
   Header header_ GUARDED_BY(mutex_);
+  // Set for good once there was a backing file: an Image that is open goes on reading it after the name is gone, so
+  // that what reads as zero must go on hiding it.
+  bool hides_backing_ GUARDED_BY(mutex_) = false;
   std::uint64_t end_ GUARDED_BY(mutex_) = 0;         // first byte never handed out: where the file grows
   std::vector<HostRange> spare_ GUARDED_BY(mutex_);  // handed out, given back and never linked
   TableClusters tables_ GUARDED_BY(mutex_);          // what no data cluster may overlap
