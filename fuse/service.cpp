@@ -4,6 +4,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "control/server.hpp"
+#include "control/stream_job.hpp"
+#include "fuse/disk_picture.hpp"
 #include "fuse/report.hpp"
 #include "fuse/session.hpp"
 #include "fuse/slots.hpp"
@@ -71,6 +73,10 @@ class Service {
   /// As they are now, with the paths that were made absolute while the working directory was the user's.
   Result<std::vector<LayerInfo>> layers();
   Result<Json> status();
+  Result<Json> cells(const Json& arguments);
+  Result<> start_streaming();
+  /// How the mount ended, for whoever asked for it.
+  Json describe(const control::StreamJob::Outcome& outcome) const;
   Result<> serve_until_unmounted(const std::function<void()>& ready);
   /// Whether the view answers, asked as anybody else would.
   Result<> probe() const;
@@ -87,6 +93,7 @@ class Service {
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Slots> slots_;
+  std::unique_ptr<control::StreamJob> stream_;
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
   std::optional<Error> probe_failure_;   ///< written by the attendant, read after it has ended
 };
@@ -113,7 +120,9 @@ Result<> Service::start() {
   executor_ = make_request_executor(options_.threads);
   session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
   slots_ = std::make_unique<Slots>(*session_, *executor_);
+  stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
   add_commands();
+  TRY(start_streaming());
   return {};
 }
 
@@ -134,6 +143,9 @@ Result<std::vector<LayerInfo>> Service::layers() {
 
 Result<Json> Service::status() {
   const auto layers = TRY(this->layers());
+  const auto activity = image_->activity();
+  auto guest = view_->statistics().describe();
+  guest["in-flight"] = activity.in_flight;
   return Json{{"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
               {"mountpoint", options_.mountpoint.path},
@@ -149,7 +161,53 @@ Result<Json> Service::status() {
               {"cache-bytes", image_->cache_bytes()},
               {"cache-bytes-max", options_.cache_bytes},
               {"control", control_->path()},
+              {"stream", stream_->describe()},
+              {"copy-on-read",
+               {{"enabled", image_->copies_on_read()},
+                {"bytes", activity.copied_on_read},
+                {"failures", activity.copy_on_read_failures}}},
+              {"guest", std::move(guest)},
+              {"provisioned", TRY(describe_provisioned(*image_))},
+              {"finalised", layers_.size() > 1 && layers.size() == 1},
               {"layers", describe_layers(layers)}};
+}
+
+Result<Json> Service::cells(const Json& arguments) {
+  const auto wanted = arguments.find("cells");
+  if (wanted == arguments.end() || !wanted->is_number_unsigned() || *wanted < 1 || *wanted > Statistics::kCells) {
+    return fail(EINVAL, concat("Parameter 'cells' expects a number from 1 to ", Statistics::kCells));
+  }
+  const auto stream = stream_->describe();
+  std::optional<std::uint64_t> copying_at;
+  if (stream.is_object() && stream["state"] == "running") copying_at = stream["offset"].get<std::uint64_t>();
+  return Json{{"cells", TRY(draw_cells(*image_, view_->statistics(), wanted->get<std::uint32_t>(), copying_at))}};
+}
+
+Result<> Service::start_streaming() {
+  const auto remembered = image_->auto_start();
+  if (options_.copy_on_read.value_or(remembered.copy_on_read)) image_->set_copy_on_read(true);
+  if (!options_.stream.value_or(remembered.stream && image_->writable())) return {};
+  auto started = stream_->start(options_.streaming);
+  if (!started) return Failure(started.error().in(printable(layers_.front().path)));
+  return {};
+}
+
+Json Service::describe(const control::StreamJob::Outcome& outcome) const {
+  const auto& layer = layers_.front();
+  const auto image = printable(layer.path);
+  if (outcome.complete) {
+    const bool whole = options_.streaming.base.empty();
+    auto message = concat(image, whole ? ": provisioned and finalised; it needs no backing file any more"
+                                       : ": provisioned; it now stands on its new backing file");
+    if (whole && layer.format == "add-cow") message += ", and its raw file can be used alone";
+    return {{"outcome", "complete"}, {"message", std::move(message)}};
+  }
+  if (outcome.incomplete) {
+    return {{"outcome", "incomplete"},
+            {"message", concat(image, ": ", outcome.percent, " % provisioned; ",
+                               outcome.remembered ? "the next mount goes on" : "mount with --stream to go on")}};
+  }
+  return {{"outcome", "closed"}, {"message", concat(image, ": flushed and closed")}};
 }
 
 void Service::add_commands() {
@@ -162,8 +220,22 @@ void Service::add_commands() {
   control_->on_command("query-named-block-nodes", [this](const Json&) -> Result<Json> {
     return describe_nodes(TRY(layers()), image_->writable());
   });
-  control_->on_command("query-block-jobs", [](const Json&) -> Result<Json> { return Json::array(); });
+  control_->on_command("query-block", [this](const Json&) -> Result<Json> {
+    const auto nodes = describe_nodes(TRY(layers()), image_->writable());
+    return Json::array({{{"device", control::StreamJob::kDevice},
+                         {"type", "unknown"},
+                         {"removable", false},
+                         {"locked", false},
+                         {"io-status", "ok"},
+                         {"inserted", nodes.front()}}});
+  });
+  control_->on_command("query-blockstats", [this](const Json&) -> Result<Json> {
+    return Json::array({{{"device", control::StreamJob::kDevice},
+                         {"node-name", "layer0"},
+                         {"stats", view_->statistics().block_stats()}}});
+  });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
+  control_->on_command("query-penstock-cells", [this](const Json& arguments) { return cells(arguments); });
   control_->on_quit([this] { return unmount_patiently(session_->mount_entry()); });
   control_->watch(signals_.get(), [this] { on_signal(); });
 }
@@ -218,6 +290,8 @@ Result<> Service::serve_until_unmounted(const std::function<void()>& ready) {
 
 Result<> Service::run(const std::function<void()>& ready) {
   auto outcome = serve_until_unmounted(ready);
+  // Before the image is closed: the job's threads use it.
+  const auto streamed = stream_->end();
   auto closed = image_->close();
   if (!closed) {
     const std::string message = concat(closed.error().message(), " (closing the image)");
@@ -227,7 +301,11 @@ Result<> Service::run(const std::function<void()>& ready) {
       log_line(LogLevel::error, message);
     }
   }
-  control_->finish(outcome);
+  if (outcome) {
+    control_->finish(describe(streamed));
+  } else {
+    control_->finish(Failure(outcome.error()));
+  }
   return outcome;
 }
 

@@ -6,6 +6,8 @@
 #include "fuse/mountpoint.hpp"
 #include "fuse/view.hpp"
 
+#include "control/stream_job.hpp"
+
 #include <penstock/image.hpp>
 
 #include <functional>
@@ -19,6 +21,9 @@ struct ServeOptions {
   MountOptions mount;
   DiscardPolicy discard = DiscardPolicy::unmap;
   bool resizable = false;
+  std::optional<bool> stream;         ///< unset: when the image remembers that it was streaming
+  control::StreamRequest streaming;   ///< how, when it does
+  std::optional<bool> copy_on_read;   ///< unset: as the image remembers
   unsigned threads = 0;               ///< 0: a number that suits the machine
   std::string detect_zeroes = "off";  ///< what the image was opened with, for status
   std::uint64_t cache_bytes = 0;      ///< what the image was opened with, for status

@@ -111,7 +111,9 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> out) {
   const std::uint64_t end = size();
   if (offset >= end) return 0;
   out = out.first(std::min<std::uint64_t>(out.size(), end - offset));
+  Statistics::Request request(statistics_, RequestKind::read);
   TRY(image_.read({offset}, out));
+  request.succeeded(out.size());
   return out.size();
 }
 
@@ -129,10 +131,13 @@ Result<std::size_t> View::write(std::uint64_t offset, std::span<const std::byte>
       in = in.first(std::min<std::uint64_t>(in.size(), end - offset));
     }
   }
+  Statistics::Request request(statistics_, RequestKind::write);
   auto written = image_.write({offset}, in);
+  statistics_.mark_written(offset, in.size(), size());
   // Afterwards, and even when it failed: a sync() that began meanwhile has not made all of it durable.
   touch();
   TRY(std::move(written));
+  request.succeeded(in.size());
   return in.size();
 }
 
@@ -151,10 +156,13 @@ Result<> View::allocate(int mode, std::uint64_t offset, std::uint64_t length) {
   }
   const GuestRange inside = GuestRange{{offset}, length}.intersection({{0}, size()});
   if (inside.empty()) return {};
+  Statistics::Request request(statistics_, RequestKind::zero);
   const bool unmap = what == FALLOC_FL_PUNCH_HOLE && options_.discard == DiscardPolicy::unmap;
   auto done =
       what == 0 ? image_.allocate(inside) : image_.write_zeroes(inside, unmap ? Zeroing::may_unmap : Zeroing::keep);
   touch();
+  statistics_.mark_written(inside.offset.value, inside.length, size());
+  if (done) request.succeeded(inside.length);
   return done;
 }
 
@@ -174,8 +182,10 @@ Result<std::uint64_t> View::seek(Seek what, std::uint64_t offset) {
 
 Result<> View::sync() {
   if (!image_.writable()) return {};
+  Statistics::Request request(statistics_, RequestKind::flush);
   changed_.store(false);
   auto done = image_.flush();
+  if (done) request.succeeded();
   if (!done) changed_.store(true);
   return done;
 }

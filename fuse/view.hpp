@@ -6,6 +6,7 @@
 #include <penstock/image.hpp>
 
 #include "base/mutex.hpp"
+#include "fuse/statistics.hpp"
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -63,6 +64,7 @@ class View {
   [[nodiscard]] std::uint64_t size() const noexcept { return image_.virtual_size(); }
   [[nodiscard]] bool writable() const noexcept { return image_.writable(); }
   [[nodiscard]] const ViewOptions& options() const noexcept { return options_; }
+  [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
 
   /// Bytes read: fewer than asked only at the end, 0 at or behind it.
   [[nodiscard]] Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out);
@@ -94,7 +96,8 @@ class View {
 
   Image& image_;
   const ViewOptions options_;
-  const std::uint64_t size_unit_;     ///< virtual sizes are multiples of this
+  const std::uint64_t size_unit_;  ///< virtual sizes are multiples of this
+  Statistics statistics_;
   const int host_;                    ///< O_PATH descriptor of the top image, for fstatvfs(2); -1: none
   Mutex resize_mutex_;                ///< taken before any lock of the image
   std::atomic<bool> changed_{false};  ///< since the last sync() began

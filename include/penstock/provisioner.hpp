@@ -59,7 +59,7 @@ class Provisioner {
   /// `image`, `background` and `clock` outlive this. `changed` is told each new state, from the job's threads; it must
   /// not call back.
   Provisioner(Image& image, Executor& background, Clock& clock, ProvisionOptions options,
-              std::function<void(ProvisionState)> changed = {});
+              std::function<void(const Progress&)> changed = {});
   Provisioner(const Provisioner&) = delete;
   Provisioner& operator=(const Provisioner&) = delete;
   /// Cancels and waits for the step in hand.

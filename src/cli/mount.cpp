@@ -24,6 +24,13 @@ struct Flags {
   std::string mountpoint;
   std::string format;
   bool read_only = false;
+  bool stream = false;
+  bool no_stream = false;
+  std::string stream_speed;
+  std::string stream_base;
+  std::string on_error = "report";
+  bool copy_on_read = false;
+  bool no_copy_on_read = false;
   std::string detect_zeroes = "off";
   std::string discard = "unmap";
   bool resizable = false;
@@ -37,6 +44,21 @@ struct Flags {
 DetectZeroes detect_zeroes_of(const std::string& word) {
   if (word == "unmap") return DetectZeroes::unmap;
   return word == "on" ? DetectZeroes::on : DetectZeroes::off;
+}
+
+Result<> interpret_streaming(const Flags& flags, bool writable, fuse::ServeOptions& serve) {
+  if (flags.stream) serve.stream = true;
+  if (flags.no_stream) serve.stream = false;
+  if (flags.copy_on_read) serve.copy_on_read = true;
+  if (flags.no_copy_on_read) serve.copy_on_read = false;
+  if (!flags.stream_speed.empty()) serve.streaming.bytes_per_second = TRY(parse_size(flags.stream_speed));
+  serve.streaming.base = flags.stream_base;
+  if (flags.on_error == "retry") serve.streaming.on_error = OnError::retry;
+  if (flags.on_error == "stop") serve.streaming.on_error = OnError::stop;
+  if (!flags.stream && !flags.stream_base.empty()) return fail(EINVAL, "--stream-base needs --stream");
+  if (!writable && flags.stream) return fail(EINVAL, "--stream makes no sense with a read-only mount");
+  if (!writable && flags.copy_on_read) return fail(EINVAL, "--copy-on-read makes no sense with a read-only mount");
+  return {};
 }
 
 /// What the flags mean, before anything is touched. Errors: usage.
@@ -53,6 +75,7 @@ Result<> interpret(const Flags& flags, ImageOptions& image, fuse::ServeOptions& 
   serve.threads = flags.threads;
   serve.cache_bytes = image.cache_bytes;
   serve.version = PENSTOCK_VERSION;
+  TRY(interpret_streaming(flags, image.writable, serve));
   if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
   return {};
 }

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kOutputBytesMax = 4U << 20U;
 constexpr std::size_t kClientMessageBytesMax = 64U << 10U;
+constexpr std::size_t kEventsMax = 1000;
 
 }  // namespace
 
@@ -51,7 +52,8 @@ void Server::run() {
     }
     // Nothing can be done about a failure but to try again; EINTR is the only one that is expected.
     if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
-    if (waiting[0].revents != 0) return;
+    if (stopping_) return;
+    if (waiting[0].revents != 0) send_events();
     const std::size_t known_clients = clients_.size();
     for (std::size_t i = 0; i < known_clients; ++i) {
       Client& client = *clients_[i];
@@ -70,19 +72,50 @@ void Server::run() {
 }
 
 void Server::stop() {
+  stopping_ = true;
+  wake();
+}
+
+void Server::wake() {
   const std::uint64_t one = 1;
   // Fails only when the counter is full, and then run() wakes anyway.
   static_cast<void>(!write(wake_.get(), &one, sizeof one));
 }
 
-void Server::finish(const Result<>& outcome) {
+void Server::post(Json event) {
+  {
+    const MutexLock lock(events_mutex_);
+    // Nobody has fetched them for long: what is new says more than what is old.
+    if (events_.size() >= kEventsMax) events_.erase(events_.begin());
+    events_.push_back(std::move(event));
+  }
+  wake();
+}
+
+void Server::send_events() {
+  std::uint64_t count = 0;
+  static_cast<void>(!read(wake_.get(), &count, sizeof count));
+  std::vector<Json> events;
+  {
+    const MutexLock lock(events_mutex_);
+    events.swap(events_);
+  }
+  for (const auto& event : events) {
+    for (const auto& client : clients_) {
+      if (client->negotiated && client->descriptor) send(*client, event);
+    }
+  }
+}
+
+void Server::finish(const Result<Json>& outcome) {
+  send_events();
   for (const auto& client : clients_) {
     if (!client->quits || !client->descriptor) continue;
     // Back to blocking: this answer is the reason why the client waits.
     fcntl(client->descriptor.get(), F_SETFL, 0);
     const timeval limit{5, 0};
     setsockopt(client->descriptor.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    send(*client, outcome ? answer(Json::object(), client->quit_id)
+    send(*client, outcome ? answer(*outcome, client->quit_id)
                           : failure("GenericError", outcome.error().message(), client->quit_id));
   }
   clients_.clear();
@@ -159,7 +192,9 @@ Json Server::execute(Client& client, const std::string& command, const Json& arg
   const auto found = handlers_.find(command);
   if (found == handlers_.end()) return not_found(concat("The command ", command, " has not been found"));
   auto result = found->second(arguments);
-  if (!result) return failure("GenericError", result.error().message(), id);
+  if (!result) {
+    return failure(result.error().is(ENXIO) ? "DeviceNotActive" : "GenericError", result.error().message(), id);
+  }
   return answer(*std::move(result), id);
 }
 

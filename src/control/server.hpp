@@ -2,9 +2,11 @@
 /// The QMP server of a daemon.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "control/protocol.hpp"
 #include "control/socket.hpp"
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,7 +15,8 @@
 
 namespace penstock::control {
 
-/// What a command does: gets `arguments` (an object), gives the value of "return".
+/// What a command does: gets `arguments` (an object), gives the value of "return". Errors: ENXIO is told as
+/// DeviceNotActive, all others as GenericError.
 using Handler = std::function<Result<Json>(const Json& arguments)>;
 
 /// Listens on a Unix socket and answers commands one after the other.
@@ -21,7 +24,7 @@ using Handler = std::function<Result<Json>(const Json& arguments)>;
 /// A connection: greeting -> only qmp_capabilities is understood -> commands -> closed by either side.
 /// `quit` is special: when its handler succeeds, the answer waits until finish() says how the end went.
 ///
-/// Threads: run() on one thread; stop() from any; everything else before run() or after it has returned.
+/// Threads: run() on one thread; stop() and post() from any; everything else before run() or after it has returned.
 /// Memory: kClientsMax connections with bounded input and output each.
 /// Errors: what a client does wrong is told to the client, or ends its connection.
 class Server {
@@ -40,11 +43,14 @@ class Server {
   /// Calls `ready` on the server's thread when `descriptor` can be read.
   void watch(int descriptor, std::function<void()> ready) { watched_.emplace_back(descriptor, std::move(ready)); }
 
+  /// Sends an event to every client that has negotiated. Any thread, also before run(); after it, without effect.
+  void post(Json event);
+
   /// Serves until stop().
   void run();
   void stop();
-  /// Tells those who asked to quit how it went, and removes the socket.
-  void finish(const Result<>& outcome);
+  /// Tells those who asked to quit how it went (the value of "return", or an error), and removes the socket.
+  void finish(const Result<Json>& outcome);
 
  private:
   struct Client {
@@ -62,11 +68,16 @@ class Server {
   void serve_input(Client& client);
   void handle(Client& client, const std::string& message);
   [[nodiscard]] Json execute(Client& client, const std::string& command, const Json& arguments, const Json& id);
+  void wake();
+  void send_events();
   void send(Client& client, const Json& message);
   static void send_pending(Client& client);
 
   ListeningSocket socket_;
-  Descriptor wake_;  ///< eventfd(2), written by stop()
+  Descriptor wake_;  ///< eventfd(2), written by stop() and post()
+  std::atomic<bool> stopping_{false};
+  Mutex events_mutex_;
+  std::vector<Json> events_ GUARDED_BY(events_mutex_);
   std::string version_;
   std::map<std::string, Handler> handlers_;
   std::function<Result<>()> quit_;

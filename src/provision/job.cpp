@@ -55,7 +55,7 @@ std::string_view to_string(ProvisionState state) {
 }
 
 Provisioner::Job::Job(Image& image, Executor& background, Clock& clock, ProvisionOptions options,
-                      std::function<void(ProvisionState)> changed)
+                      std::function<void(const Progress&)> changed)
     : image_(image),
       background_(background),
       clock_(clock),
@@ -75,13 +75,20 @@ bool Provisioner::Job::ended() const {
   return state_ == ProvisionState::done || state_ == ProvisionState::cancelled || state_ == ProvisionState::failed;
 }
 
+void Provisioner::Job::tell(ProvisionState state) {
+  if (!changed_) return;
+  auto now = progress();
+  now.state = state;  // which may have changed again
+  changed_(now);
+}
+
 void Provisioner::Job::enter(ProvisionState state) {
   {
     const MutexLock lock(mutex_);
     state_ = state;
     state_changed_.notify_all();
   }
-  if (changed_) changed_(state);
+  tell(state);
 }
 
 bool Provisioner::Job::enter_if_going(ProvisionState state, const Error* error) {
@@ -97,7 +104,7 @@ bool Provisioner::Job::enter_if_going(ProvisionState state, const Error* error) 
     // Told when the steps in hand have ended, too.
     if (ended()) return true;
   }
-  if (changed_) changed_(state);
+  tell(state);
   return true;
 }
 
@@ -157,7 +164,7 @@ void Provisioner::Job::run() {
   background_.run_on_all_slots([this](unsigned slot) { work(slot); });
   // Nobody else ends the job from here on, unless it has ended already.
   if (!enter_if_going(ProvisionState::finishing)) {
-    if (changed_) changed_(progress().state);
+    tell(progress().state);
     return;
   }
   auto finished = finish();

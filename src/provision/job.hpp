@@ -18,7 +18,7 @@ namespace penstock {
 class Provisioner::Job {
  public:
   Job(Image& image, Executor& background, Clock& clock, ProvisionOptions options,
-      std::function<void(ProvisionState)> changed);
+      std::function<void(const Progress&)> changed);
   ~Job();
 
   void start();
@@ -50,6 +50,7 @@ class Provisioner::Job {
   /// Waits while the job is paused. False: it has ended.
   [[nodiscard]] bool wait_until_running();
   [[nodiscard]] bool ended() const REQUIRES(mutex_);
+  void tell(ProvisionState state) EXCLUDES(mutex_);
   void enter(ProvisionState state) EXCLUDES(mutex_);
   /// Only from one of the states in which the job goes on. False: it was in none.
   bool enter_if_going(ProvisionState state, const Error* error = nullptr) EXCLUDES(mutex_);
@@ -58,7 +59,7 @@ class Provisioner::Job {
   Executor& background_;
   Clock& clock_;
   const ProvisionOptions options_;
-  const std::function<void(ProvisionState)> changed_;
+  const std::function<void(const Progress&)> changed_;
   std::thread thread_;
 
   Mutex plan_mutex_;

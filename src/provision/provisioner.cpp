@@ -6,7 +6,7 @@
 namespace penstock {
 
 Provisioner::Provisioner(Image& image, Executor& background, Clock& clock, ProvisionOptions options,
-                         std::function<void(ProvisionState)> changed)
+                         std::function<void(const Progress&)> changed)
     : job_(std::make_unique<Job>(image, background, clock, options, std::move(changed))) {}
 
 Provisioner::~Provisioner() = default;

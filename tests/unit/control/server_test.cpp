@@ -39,7 +39,7 @@ class ServerTest : public testing::Test {
     if (server_) {
       server_->stop();
       thread_.join();
-      server_->finish({});
+      server_->finish(Json::object());
       EXPECT_NE(access(server_->path().c_str(), F_OK), 0) << "the socket is left behind";
       server_.reset();
     }

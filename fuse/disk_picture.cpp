@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/disk_picture.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+namespace penstock::fuse {
+
+namespace {
+
+enum class Part : std::uint8_t { data, zero, missing, known_zero };
+constexpr std::size_t kParts = 4;
+
+Part part_of(const Extent& extent) {
+  const bool reads_zero = extent.kind == ExtentKind::zero || extent.kind == ExtentKind::unallocated;
+  if (extent.present && extent.depth == 0) return reads_zero ? Part::zero : Part::data;
+  return reads_zero ? Part::known_zero : Part::missing;
+}
+
+}  // namespace
+
+Result<nlohmann::ordered_json> describe_provisioned(Image& image) {
+  constexpr std::chrono::milliseconds kPatience{50};
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  std::array<std::uint64_t, kParts> bytes{};
+  const auto size = image.virtual_size();
+  std::uint64_t at = 0;
+  while (at < size && (at == 0 || std::chrono::steady_clock::now() < until)) {
+    const auto extent = TRY(image.extent({{at}, size - at}));
+    bytes[static_cast<std::size_t>(part_of(extent))] += extent.guest.length;
+    at += extent.guest.length;
+  }
+  if (at < size) {
+    const auto scale = static_cast<double>(size) / static_cast<double>(at);
+    for (auto& count : bytes) count = static_cast<std::uint64_t>(static_cast<double>(count) * scale);
+  }
+  nlohmann::ordered_json out = {
+      {"data", bytes[0]}, {"zero", bytes[1]}, {"missing", bytes[2]}, {"known-zero", bytes[3]}};
+  if (at < size) out["estimated"] = true;
+  return out;
+}
+
+Result<std::string> draw_cells(Image& image, const Statistics& statistics, std::uint32_t cells,
+                               std::optional<std::uint64_t> copying_at) {
+  constexpr unsigned kSamples = 8;
+  const auto size = image.virtual_size();
+  const auto start_of = [&](std::uint64_t cell) {
+    return static_cast<std::uint64_t>(static_cast<long double>(size) * static_cast<long double>(cell) /
+                                      static_cast<long double>(cells));
+  };
+  std::string out(cells, 'z');
+  Extent known;
+  for (std::uint32_t cell = 0; cell < cells && size != 0; ++cell) {
+    const auto start = start_of(cell);
+    const auto end = std::clamp(start_of(cell + 1), start + 1, size);
+    if (start >= size) break;
+    std::array<std::uint64_t, kParts> bytes{};
+    auto at = start;
+    for (unsigned i = 0; i < kSamples && at < end; ++i) {
+      if (known.guest.empty() || !known.guest.contains(GuestRange{{at}, 1})) {
+        known = TRY(image.extent({{at}, size - at}));
+      }
+      const auto covered = std::min(known.guest.end().value, end) - at;
+      bytes[static_cast<std::size_t>(part_of(known))] += covered;
+      at += covered;
+    }
+    const auto most = static_cast<Part>(std::max_element(bytes.begin(), bytes.end()) - bytes.begin());
+    if (copying_at && *copying_at >= start && *copying_at < end) {
+      out[cell] = '>';
+    } else if (statistics.was_written(cell, cells)) {
+      out[cell] = 'w';
+    } else {
+      out[cell] = most == Part::missing ? '.' : most == Part::data ? '#' : 'z';
+    }
+  }
+  return out;
+}
+
+}  // namespace penstock::fuse

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/// How much of the disk the top layer has, in numbers and as a picture.
+#pragma once
+
+#include "fuse/statistics.hpp"
+
+#include <penstock/image.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace penstock::fuse {
+
+/// Bytes of the disk by what the top layer says of them: "data", "zero", "missing" (still comes from below) and
+/// "known-zero" (nobody has it). A fragmented disk is looked at for a moment only, and the rest taken to be like the
+/// part that was seen; then "estimated" is true.
+[[nodiscard]] Result<nlohmann::ordered_json> describe_provisioned(Image& image);
+
+/// One character for each of `cells` equal parts of the disk: `.` missing, `#` data, `z` zero or nothing, `w` written
+/// by the guest since the mount, `>` where `copying_at` lies. A part is what most of it is, by a few samples.
+[[nodiscard]] Result<std::string> draw_cells(Image& image, const Statistics& statistics, std::uint32_t cells,
+                                             std::optional<std::uint64_t> copying_at);
+
+}  // namespace penstock::fuse

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the guest asks for, and how long it waits for it.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace penstock::fuse {
+
+enum class RequestKind : std::uint8_t { read, write, flush, zero };
+
+/// Latencies by powers of two, each split in four: a percentile is right to within a quarter.
+/// Units: nanoseconds. Threads: any.
+class LatencyHistogram {
+ public:
+  void count(std::uint64_t nanoseconds) {
+    counts_[bucket_of(nanoseconds)].fetch_add(1, std::memory_order_relaxed);
+    auto most = max_.load(std::memory_order_relaxed);
+    while (nanoseconds > most && !max_.compare_exchange_weak(most, nanoseconds, std::memory_order_relaxed)) continue;
+  }
+  void add_to(LatencyHistogram& sum) const;
+  /// The latency that `part` (0 to 1) of all requests did not exceed; 0 when there were none.
+  [[nodiscard]] std::uint64_t percentile(double part) const;
+  [[nodiscard]] std::uint64_t max() const { return max_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr unsigned kBuckets = 64 * 4;
+  [[nodiscard]] static unsigned bucket_of(std::uint64_t nanoseconds);
+  [[nodiscard]] static std::uint64_t upper_bound(unsigned bucket);
+
+  std::array<std::atomic<std::uint64_t>, kBuckets> counts_{};
+  std::atomic<std::uint64_t> max_{0};
+};
+
+/// Counters since the mount, kept by thread so that no cache line is written by all.
+/// Threads: any. describe() adds up what the threads have counted, without stopping them.
+class Statistics {
+ public:
+  static constexpr std::uint32_t kCells = 65536;
+
+  Statistics();
+
+  /// One request: counted and timed from construction to destruction; an error unless succeeded() was called.
+  class Request {
+   public:
+    Request(Statistics& statistics, RequestKind kind)
+        : statistics_(statistics), kind_(kind), began_(std::chrono::steady_clock::now()) {}
+    ~Request() { statistics_.count(kind_, bytes_, succeeded_, std::chrono::steady_clock::now() - began_); }
+    Request(const Request&) = delete;
+    Request& operator=(const Request&) = delete;
+    void succeeded(std::uint64_t bytes = 0) {
+      succeeded_ = true;
+      bytes_ = bytes;
+    }
+
+   private:
+    Statistics& statistics_;
+    const RequestKind kind_;
+    const std::chrono::steady_clock::time_point began_;
+    std::uint64_t bytes_ = 0;
+    bool succeeded_ = false;
+  };
+
+  /// The guest has changed `length` bytes at `offset` of a disk of `size` bytes.
+  void mark_written(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
+    if (length == 0 || size == 0) return;
+    const auto cell = [size](std::uint64_t at) {
+      return static_cast<std::uint32_t>(static_cast<long double>(at) / static_cast<long double>(size) * kCells);
+    };
+    for (auto i = cell(offset); i <= cell(offset + length - 1) && i < kCells; ++i) {
+      if (written_[i].load(std::memory_order_relaxed) == 0) written_[i].store(1, std::memory_order_relaxed);
+    }
+  }
+  /// Whether anything in part `cell` of `cells` was changed.
+  [[nodiscard]] bool was_written(std::uint64_t cell, std::uint64_t cells) const;
+
+  [[nodiscard]] nlohmann::ordered_json describe() const;
+  /// As QMP's query-blockstats has them. Source: QEMU's qapi/block-core.json, BlockDeviceStats.
+  [[nodiscard]] nlohmann::ordered_json block_stats() const;
+
+ private:
+  struct alignas(64) Counter {
+    std::atomic<std::uint64_t> requests{0};
+    std::atomic<std::uint64_t> bytes{0};
+    std::atomic<std::uint64_t> errors{0};
+    std::atomic<std::uint64_t> nanoseconds{0};
+  };
+  static constexpr unsigned kKinds = 4;
+  struct Shard {
+    std::array<Counter, kKinds> counters;
+    LatencyHistogram reads;
+    LatencyHistogram writes;
+  };
+  struct Total {
+    std::uint64_t requests = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t errors = 0;
+    std::uint64_t nanoseconds = 0;
+  };
+  static constexpr unsigned kShards = 16;
+
+  void count(RequestKind kind, std::uint64_t bytes, bool succeeded, std::chrono::nanoseconds time);
+  [[nodiscard]] Total total(RequestKind kind) const;
+  [[nodiscard]] nlohmann::ordered_json latency(LatencyHistogram Shard::* which) const;
+
+  std::unique_ptr<std::array<Shard, kShards>> shards_;
+  std::unique_ptr<std::array<std::atomic<std::uint8_t>, kCells>> written_store_;
+  std::atomic<std::uint8_t>* written_;
+};
+
+}  // namespace penstock::fuse

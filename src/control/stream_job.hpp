@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The streaming job as QMP shows and drives it. Source: QEMU's qapi/block-core.json and qapi/job.json.
+#pragma once
+
+#include <penstock/provisioner.hpp>
+
+#include "control/server.hpp"
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+namespace penstock::control {
+
+/// What a job is started with, in the words of people.
+struct StreamRequest {
+  std::uint64_t bytes_per_second = 0;  ///< 0: unlimited
+  std::string base;                    ///< path of the layer that stays; empty: none
+  OnError on_error = OnError::report;
+};
+
+/// At most one job at a time, over one image; another may follow. Events go to the server's clients.
+///
+/// States as QEMU's jobs have them: created -> running <-> paused -> waiting -> pending -> concluded -> null, or
+/// aborting -> concluded -> null. Unlike QEMU's, an ended job is still shown by describe(), until another starts.
+/// Threads: any call from any thread, but start() and the commands from one at a time.
+class StreamJob {
+ public:
+  /// The device and job name of everything here.
+  static constexpr std::string_view kDevice = "disk0";
+
+  /// `image` and `server` outlive this. Adds the commands to the server.
+  StreamJob(Image& image, Server& server);
+  ~StreamJob();
+  StreamJob(const StreamJob&) = delete;
+  StreamJob& operator=(const StreamJob&) = delete;
+
+  /// Also remembers the wish in the image, where it can and the whole chain is meant, so that the next mount goes on.
+  /// Errors: EBUSY (one is running), EROFS, EINVAL (no such layer).
+  [[nodiscard]] Result<> start(const StreamRequest& request);
+
+  /// For `query-penstock`; null before the first start().
+  [[nodiscard]] Json describe() const;
+
+  /// How it stands with provisioning when the image is unmounted.
+  struct Outcome {
+    bool complete = false;    ///< the backing file was dropped in this mount
+    bool incomplete = false;  ///< a job was at it, and has not ended
+    bool remembered = false;  ///< the next mount goes on by itself
+    unsigned percent = 0;     ///< passed
+  };
+  /// Ends the job: one that is finishing is waited for, another is cancelled after the step in hand.
+  [[nodiscard]] Outcome end();
+
+ private:
+  void add_commands();
+  [[nodiscard]] Result<unsigned> depth_of(const std::string& base) const;
+  [[nodiscard]] Result<Provisioner*> active(const Json& arguments);
+  [[nodiscard]] bool is_active() const;
+  [[nodiscard]] Json block_job() const;
+  void on_change(const Progress& progress);
+  void post(std::string_view event, Json data);
+  void post_status(std::string_view status);
+
+  Image& image_;
+  Server& server_;
+  std::unique_ptr<Executor> background_;
+  StreamRequest request_;
+  std::unique_ptr<Provisioner> provisioner_;
+  std::atomic<bool> finalised_{false};
+};
+
+[[nodiscard]] Json describe(const Progress& progress);
+
+}  // namespace penstock::control
