@@ -73,7 +73,7 @@ class Provisioner {
   /// Ends the job after the step in hand; what is copied stays. Without effect once it is finishing.
   void cancel();
   void set_speed(std::uint64_t bytes_per_second);
-  /// Until the job has ended: done, cancelled (ECANCELED) or failed with the error that ended it.
+  /// Until the job has ended, with its last step: done, cancelled (ECANCELED) or failed with the error that ended it.
   [[nodiscard]] Result<> wait();
   [[nodiscard]] Progress progress() const;
 

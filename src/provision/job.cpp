@@ -82,15 +82,6 @@ void Provisioner::Job::tell(ProvisionState state) {
   changed_(now);
 }
 
-void Provisioner::Job::enter(ProvisionState state) {
-  {
-    const MutexLock lock(mutex_);
-    state_ = state;
-    state_changed_.notify_all();
-  }
-  tell(state);
-}
-
 bool Provisioner::Job::enter_if_going(ProvisionState state, const Error* error) {
   {
     const MutexLock lock(mutex_);
@@ -109,7 +100,13 @@ bool Provisioner::Job::enter_if_going(ProvisionState state, const Error* error) 
 }
 
 void Provisioner::Job::start() {
-  enter(ProvisionState::running);
+  {
+    const MutexLock lock(mutex_);
+    if (state_ != ProvisionState::idle) return;  // cancelled before it began
+    state_ = ProvisionState::running;
+    at_work_ = true;
+  }
+  tell(ProvisionState::running);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -137,7 +134,7 @@ void Provisioner::Job::set_speed(std::uint64_t bytes_per_second) {
 
 Result<> Provisioner::Job::wait() {
   const MutexLock lock(mutex_);
-  while (!ended()) state_changed_.wait(mutex_);
+  while (!ended() || at_work_) state_changed_.wait(mutex_);
   if (state_ == ProvisionState::done) return {};
   if (state_ == ProvisionState::cancelled)
     return fail(ECANCELED, concat(printable(image_.name()), ": streaming was cancelled"));
@@ -163,17 +160,19 @@ Progress Provisioner::Job::progress() const {
 void Provisioner::Job::run() {
   background_.run_on_all_slots([this](unsigned slot) { work(slot); });
   // Nobody else ends the job from here on, unless it has ended already.
-  if (!enter_if_going(ProvisionState::finishing)) {
-    tell(progress().state);
-    return;
-  }
-  auto finished = finish();
-  if (!finished) {
+  if (enter_if_going(ProvisionState::finishing)) {
+    auto finished = finish();
     const MutexLock lock(mutex_);
-    ++errors_;
-    error_ = std::move(finished).error();
+    state_ = finished ? ProvisionState::done : ProvisionState::failed;
+    if (!finished) {
+      ++errors_;
+      error_ = std::move(finished).error();
+    }
   }
-  enter(finished ? ProvisionState::done : ProvisionState::failed);
+  tell(progress().state);
+  const MutexLock lock(mutex_);
+  at_work_ = false;
+  state_changed_.notify_all();
 }
 
 Result<> Provisioner::Job::finish() {

@@ -51,7 +51,6 @@ class Provisioner::Job {
   [[nodiscard]] bool wait_until_running();
   [[nodiscard]] bool ended() const REQUIRES(mutex_);
   void tell(ProvisionState state) EXCLUDES(mutex_);
-  void enter(ProvisionState state) EXCLUDES(mutex_);
   /// Only from one of the states in which the job goes on. False: it was in none.
   bool enter_if_going(ProvisionState state, const Error* error = nullptr) EXCLUDES(mutex_);
 
@@ -68,6 +67,7 @@ class Provisioner::Job {
   mutable Mutex mutex_;
   ConditionVariable state_changed_;
   ProvisionState state_ GUARDED_BY(mutex_) = ProvisionState::idle;
+  bool at_work_ GUARDED_BY(mutex_) = false;  // its threads run
   unsigned resumes_ GUARDED_BY(mutex_) = 0;  // how often resume() was called: ends waits before the next try
   bool flushing_ GUARDED_BY(mutex_) = false;
   Clock::Time flushed_ GUARDED_BY(mutex_);

@@ -79,6 +79,12 @@ void random_request(Image& image, ModelDisk& model, GuestRange within, Random& r
         ASSERT_OK(image.flush());
       }
       break;
+    case 9:
+      if (random.chance(30)) {
+        const auto whole = widen(range, image.geometry().cluster_size).intersection({{0}, image.virtual_size()});
+        ASSERT_OK(image.populate(whole, image.layer_count()));
+      }
+      break;
     default:
       break;
   }
@@ -151,6 +157,7 @@ void run_on(Layered& layered, Random& random, bool resizing = true) {
   for (int life = 0; life < 2; ++life) {
     const auto detect_zeroes = static_cast<DetectZeroes>(random.below(3));
     const auto image = layered.open(true, detect_zeroes);
+    image->set_copy_on_read(random.chance(40));
     ASSERT_NO_FATAL_FAILURE(expect_model(*image, model, {{0}, model.size()}));
     ASSERT_NO_FATAL_FAILURE(alone(*image, model, random, resizing));
     ASSERT_NO_FATAL_FAILURE(expect_model(*image, model, {{0}, model.size()}));
