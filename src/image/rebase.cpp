@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Putting an image on another backing file.
+#include "base/text.hpp"
+#include "image/backing_name.hpp"
+#include "image/copy_chunks.hpp"
+#include "image/layer_copies.hpp"
+#include "image/named.hpp"
+#include "image/zero_scan.hpp"
+
+#include <cstring>
+#include <filesystem>
+
+namespace penstock {
+
+namespace {
+
+bool same_file(const std::string& one, const std::string& other) {
+  std::error_code problem;
+  return std::filesystem::equivalent(one, other, problem) && !problem;
+}
+
+/// Stores in the image what the new backing file would show otherwise. The header still names the old one: what is
+/// stored is what the guest sees anyway.
+class Rebase {
+ public:
+  /// `next` is null when the image is to stand alone. From layer `common` of the image down the chains are the same.
+  Rebase(Image& image, Image* next, unsigned common)
+      : image_(image), next_(next), common_(common), unit_(image.geometry().allocation_unit) {}
+
+  [[nodiscard]] Result<> run(Executor& executor, const CopyOptions& options) {
+    TRY(work_in_chunks(
+        executor, {.size = image_.virtual_size(),
+                   .chunk_bytes = chunk_bytes_for(image_),
+                   .buffers = 2,
+                   .options = options,
+                   .skip = [this](GuestRange rest) { return skip(rest); },
+                   .work = [this](GuestRange piece, std::span<std::byte> memory) { return work(piece, memory); }}));
+    // Before the name changes, everything that the old file was asked for is in the image for good.
+    return image_.flush();
+  }
+
+ private:
+  Result<std::uint64_t> skip(GuestRange rest) {
+    const Extent extent = TRY(image_.extent(rest));
+    if (extent.present && (extent.depth == 0 || extent.depth >= common_)) return extent.guest.length;
+    if (!reads_zero(extent)) return 0;
+    const auto length = TRY(zero_below(extent.guest));
+    return length;
+  }
+
+  /// How much of the start of `range` the new backing file is known to show as zero.
+  Result<std::uint64_t> zero_below(GuestRange range) {
+    if (next_ == nullptr || range.offset.value >= next_->virtual_size()) return range.length;
+    range.length = std::min(range.length, next_->virtual_size() - range.offset.value);
+    const Extent extent = TRY(next_->extent(range));
+    return reads_zero(extent) ? extent.guest.length : 0;
+  }
+
+  Result<> read_next(GuestOffset offset, std::span<std::byte> out) {
+    const auto size = next_ == nullptr ? 0 : next_->virtual_size();
+    const auto there = std::min<std::uint64_t>(out.size(), size - std::min(size, offset.value));
+    if (there != 0) TRY(next_->read(offset, out.first(there)));
+    std::memset(out.data() + there, 0, out.size() - there);
+    return {};
+  }
+
+  Result<> work(GuestRange piece, std::span<std::byte> memory) {
+    while (!piece.empty()) {
+      auto length = TRY(skip(piece));
+      if (length == 0) {
+        length = TRY(image_.extent(piece)).guest.length;
+        const auto old_bytes = memory.first(length);
+        const auto next_bytes = memory.subspan(memory.size() / 2, length);
+        TRY(image_.read(piece.offset, old_bytes));
+        TRY(read_next(piece.offset, next_bytes));
+        TRY(store_differing(piece.offset, old_bytes, next_bytes));
+      }
+      piece = {piece.offset + length, piece.length - length};
+    }
+    return {};
+  }
+
+  Result<> store_differing(GuestOffset offset, std::span<const std::byte> old_bytes,
+                           std::span<const std::byte> next_bytes) {
+    while (!old_bytes.empty()) {
+      const auto length = std::min<std::uint64_t>(unit_ - offset.value % unit_, old_bytes.size());
+      const auto part = old_bytes.first(length);
+      if (std::memcmp(part.data(), next_bytes.data(), length) != 0) TRY(store(offset, part));
+      offset += length;
+      old_bytes = old_bytes.subspan(length);
+      next_bytes = next_bytes.subspan(length);
+    }
+    return {};
+  }
+
+  /// The unit around is then the image's own: a write copies the rest of it from the old chain.
+  Result<> store(GuestOffset offset, std::span<const std::byte> bytes) {
+    if (!is_all_zero(bytes)) return image_.write(offset, bytes);
+    const GuestRange range{offset, bytes.size()};
+    TRY(image_.write_zeroes(range, Zeroing::may_unmap));
+    // Where the old chain showed zero the image may have stored nothing, and the new one would show through.
+    const Extent extent = TRY(image_.extent(range));
+    if (extent.present && extent.depth == 0 && extent.guest.length == range.length) return {};
+    return image_.write(offset, bytes);
+  }
+
+  Image& image_;
+  Image* const next_;
+  const unsigned common_;
+  const std::uint64_t unit_;
+};
+
+/// The layer of `image` that is the file at `path`; layer_count() when there is none.
+Result<unsigned> layer_of(Image& image, const std::string& path) {
+  const auto layers = TRY(image.layers());
+  for (unsigned depth = 0; depth < layers.size(); ++depth) {
+    if (same_file(layers[depth].path, path)) return depth;
+  }
+  return static_cast<unsigned>(layers.size());
+}
+
+Result<std::unique_ptr<Image>> open_next(const ImageLocation& location, const BackingReference& backing) {
+  // A json: name says more than a path; behind a directory only a plain path can stand.
+  const bool plain = !location.protocol_only && location.format.empty() && !location.offset && !location.size;
+  auto opened = Image::open(plain ? location.storage_name : backing.name, {.format = backing.format});
+  if (!opened) return Failure(opened.error().in("new backing file"));
+  return opened;
+}
+
+Result<> check_format(const BackingReference& backing, const ImageLocation& location) {
+  if (!backing.format.empty()) {
+    static_cast<void>(TRY(find_format(backing.format)));
+  } else if (!backing.name.empty() && location.format.empty() && !location.protocol_only) {
+    // What the contents look like decides nothing: the guest of a raw base could have written them.
+    return fail(EINVAL, "backing file given without its format; say -F FORMAT");
+  } else if (backing.name.empty() && !backing.format.empty()) {
+    return fail(EINVAL, "backing format given without a backing file");
+  }
+  return {};
+}
+
+Result<> rebase(const RebaseRequest& request, Executor& executor, const CopyOptions& options) {
+  const auto place = TRY(locate_image(request.image));
+  ImageLocation location;
+  if (!request.backing.name.empty()) location = TRY(locate_stored(place, request.backing.name));
+  TRY(check_format(request.backing, location));
+  const auto image =
+      TRY(Image::open(request.image, {.format = request.format, .writable = true, .backing = !request.unchecked}));
+  if (!request.backing.name.empty() && same_file(place.storage_name, location.storage_name)) {
+    return fail(ELOOP, concat(printable(place.storage_name), ": an image cannot be its own backing file"));
+  }
+  std::unique_ptr<Image> next;
+  if (!request.unchecked) {
+    if (!request.backing.name.empty()) {
+      next = TRY(named(place.storage_name, open_next(location, request.backing)));
+      if (TRY(layer_of(*next, place.storage_name)) != next->layer_count()) {
+        return fail(ELOOP, concat(printable(place.storage_name), ": is in the backing chain of '",
+                                  printable(location.storage_name), "'"));
+      }
+    }
+    const auto common = next ? TRY(layer_of(*image, location.storage_name)) : image->layer_count();
+    TRY(store_differences(*image, next.get(), common, executor, options));
+  }
+  TRY(image->change_backing(request.backing));
+  return image->close();
+}
+
+}  // namespace
+
+Result<> store_differences(Image& image, Image* next, unsigned common, Executor& executor, const CopyOptions& options) {
+  return Rebase(image, next, common).run(executor, options);
+}
+
+Result<> rebase_image(const RebaseRequest& request, Executor& executor, const CopyOptions& options) {
+  return rebase(request, executor, options);
+}
+
+}  // namespace penstock
