@@ -22,6 +22,10 @@ void add_info(CLI::App& app, Command& chosen);
 void add_map(CLI::App& app, Command& chosen);
 void add_check(CLI::App& app, Command& chosen);
 void add_compare(CLI::App& app, Command& chosen);
+void add_convert(CLI::App& app, Command& chosen);
+void add_rebase(CLI::App& app, Command& chosen);
+void add_commit(CLI::App& app, Command& chosen);
+void add_measure(CLI::App& app, Command& chosen);
 void add_resize(CLI::App& app, Command& chosen);
 void add_io(CLI::App& app, Command& chosen);
 

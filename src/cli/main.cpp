@@ -45,6 +45,10 @@ int run(int count, char** arguments) {
   add_map(app, chosen);
   add_check(app, chosen);
   add_compare(app, chosen);
+  add_convert(app, chosen);
+  add_rebase(app, chosen);
+  add_commit(app, chosen);
+  add_measure(app, chosen);
   add_resize(app, chosen);
   add_io(app, chosen);
   try {
