@@ -40,6 +40,7 @@ int run(int count, char** arguments) {
   add_mount(app, chosen);
   add_umount(app, chosen);
   add_status(app, chosen);
+  add_stream(app, chosen);
   add_create(app, chosen);
   add_info(app, chosen);
   add_map(app, chosen);

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/daemon.hpp"
+
+#include "base/text.hpp"
+
+#include <utility>
+
+namespace penstock::cli {
+
+Result<Daemon> Daemon::reach(const std::string& mountpoint) {
+  const std::string socket = TRY(control::find_control_socket(mountpoint));
+  auto client = control::Client::connect(socket);
+  if (!client) return Failure(client.error().in(concat(mountpoint, ": cannot reach the daemon")));
+  return Daemon(mountpoint, *std::move(client));
+}
+
+Result<Json> Daemon::execute(const std::string& command, const Json& arguments) {
+  auto answer = client_.execute(command, arguments);
+  if (!answer) return Failure(answer.error().in(mountpoint_));
+  return answer;
+}
+
+Result<StatusFacts> Daemon::status() {
+  const Json answer = TRY(execute("query-penstock"));
+  auto facts = status_facts(answer);
+  if (!facts) return Failure(facts.error().in(mountpoint_));
+  return facts;
+}
+
+Result<> Daemon::job(const std::string& command, Json arguments) {
+  arguments["device"] = kJobDevice;
+  TRY(execute(command, arguments));
+  return {};
+}
+
+}  // namespace penstock::cli

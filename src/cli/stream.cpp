@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/// penstock stream: drives the job that copies what an image lacks from its backing file.
+#include "cli/command.hpp"
+#include "cli/common.hpp"
+#include "cli/daemon.hpp"
+#include "cli/duration.hpp"
+#include "cli/job_wait.hpp"
+#include "cli/size.hpp"
+
+#include "base/text.hpp"
+
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace penstock::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Flags {
+  std::string action;
+  std::vector<std::string> words;  ///< the mountpoint; with `speed`, the speed before it
+  std::string speed;
+  std::string base;
+  std::string on_error;
+  std::string deadline;
+};
+
+/// What the command line asks for, once it makes sense.
+struct Request {
+  std::string action;
+  std::string mountpoint;
+  std::optional<std::uint64_t> speed;
+  std::string base;
+  std::string on_error;
+  std::optional<milliseconds> deadline;
+};
+
+Result<Request> interpret(const Flags& flags) {
+  Request request{
+      .action = flags.action, .mountpoint = flags.words.back(), .base = flags.base, .on_error = flags.on_error};
+  const bool speed_action = flags.action == "speed";
+  if (flags.words.size() != (speed_action ? 2U : 1U)) {
+    return fail(EINVAL, speed_action ? "speed needs a speed and a mountpoint"
+                                     : concat(flags.action, " needs a mountpoint and nothing else"));
+  }
+  if (flags.action != "start") {
+    for (const auto& [flag, value] : {std::pair{"--speed", &flags.speed}, std::pair{"--base", &flags.base},
+                                      std::pair{"--on-error", &flags.on_error}}) {
+      if (!value->empty()) return fail(EINVAL, concat(flag, " goes with start"));
+    }
+  }
+  if (flags.action != "wait" && !flags.deadline.empty()) return fail(EINVAL, "--deadline goes with wait");
+  if (const std::string& speed = speed_action ? flags.words.front() : flags.speed; !speed.empty()) {
+    request.speed = TRY(parse_size(speed));
+  }
+  if (!flags.deadline.empty()) request.deadline = TRY(parse_duration(flags.deadline));
+  return request;
+}
+
+/// The daemon has a working directory of its own.
+std::string absolute(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
+  return resolved ? resolved.get() : path;
+}
+
+Result<> start(Daemon& daemon, const Request& request) {
+  Json arguments = Json::object();
+  if (request.speed) arguments["speed"] = *request.speed;
+  if (!request.base.empty()) arguments["base"] = absolute(request.base);
+  if (!request.on_error.empty()) arguments["on-error"] = request.on_error;
+  return daemon.job("block-stream", arguments);
+}
+
+/// Returns when the step in hand is over, so that another job may be started.
+Result<> stop(Daemon& daemon) {
+  TRY(daemon.job("block-job-cancel"));
+  for (;;) {
+    const StatusFacts facts = TRY(daemon.status());
+    if (!facts.job || facts.job->ended()) return {};
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+}
+
+Result<> wait(Daemon& daemon, const Request& request) {
+  const Waited waited = TRY(wait_for_job(daemon, {.deadline = request.deadline}));
+  const auto failed = [&](std::string_view why) { return fail(ECANCELED, concat(daemon.mountpoint(), ": ", why)); };
+  if (waited.why == WaitEnd::deadline) return failed("the deadline has passed; the stream goes on");
+  if (waited.why == WaitEnd::interrupted) return failed("stopped waiting; the stream goes on");
+  const std::string why = why_not_done(*waited.last.job);
+  if (!why.empty()) return failed(why);
+  return {};
+}
+
+Result<> act(const Request& request) {
+  Daemon daemon = TRY(Daemon::reach(request.mountpoint));
+  if (request.action == "start") return start(daemon, request);
+  if (request.action == "wait") return wait(daemon, request);
+  const StatusFacts facts = TRY(daemon.status());
+  if (!facts.job || facts.job->ended()) {
+    return fail(EINVAL, concat(request.mountpoint, ": no streaming job is running"));
+  }
+  if (request.action == "stop") return stop(daemon);
+  if (request.action == "pause") return daemon.job("block-job-pause");
+  if (request.action == "resume") return daemon.job("block-job-resume");
+  return daemon.job("block-job-set-speed", {{"speed", request.speed.value_or(0)}});
+}
+
+int run_stream(const Flags& flags) {
+  const auto request = interpret(flags);
+  if (!request) return usage_error("stream", request.error().message());
+  const auto done = act(*request);
+  return done ? kSuccess : report(done.error());
+}
+
+}  // namespace
+
+void add_stream(CLI::App& app, Command& chosen) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("stream", "Start, stop and steer the copying from the backing file");
+  command->add_option("action", flags->action, "start, stop, pause, resume, speed or wait")
+      ->check(CLI::IsMember({"start", "stop", "pause", "resume", "speed", "wait"}))
+      ->type_name("ACTION")
+      ->required();
+  command
+      ->add_option("mountpoint", flags->words, "Where the image is mounted; with speed, the bytes a second before it")
+      ->type_name("[SPEED] MOUNTPOINT")
+      ->expected(1, 2)
+      ->required();
+  command->add_option("--speed", flags->speed, "start: copy at most so many bytes a second")->type_name("SIZE");
+  command->add_option("--base", flags->base, "start: keep this layer and all below it")->type_name("FILE");
+  command->add_option("--on-error", flags->on_error, "start: on an error report (and end), retry, or stop (pause)")
+      ->check(CLI::IsMember({"report", "retry", "stop"}))
+      ->type_name("POLICY");
+  command->add_option("--deadline", flags->deadline, "wait: no longer than this, as 90, 30s, 5m or 2h")
+      ->type_name("TIME");
+  command->callback([flags, &chosen] { chosen.run = [flags] { return run_stream(*flags); }; });
+}
+
+}  // namespace penstock::cli
