@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -32,12 +33,26 @@ std::vector<int> open_files() {
   return out;
 }
 
+volatile pid_t waited_for = 0;
+volatile std::sig_atomic_t forwarded_signal = 0;
+
+/// Whoever interrupts the waiting parent means the child, which is in a session of its own.
+void forward_signals_to(pid_t child) {
+  waited_for = child;
+  struct sigaction action{};
+  action.sa_handler = [](int number) {
+    forwarded_signal = number;
+    kill(waited_for, SIGTERM);
+  };
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaction(number, &action, nullptr);
+}
+
 int exit_status_of(pid_t child) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) return EXIT_FAILURE;
   }
-  if (WIFSIGNALED(status)) {
+  if (WIFSIGNALED(status) && forwarded_signal == 0) {
     log_line(LogLevel::error, concat("the daemon died of signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)),
                                      ") before the view could be read"));
     return EXIT_FAILURE;
@@ -72,16 +87,22 @@ Result<std::optional<int>> Daemon::detach() {
     return std::nullopt;
   }
   close(ends[1]);
+  forward_signals_to(child);
   char word = 0;
   ssize_t got = 0;
   while ((got = read(ends[0], &word, 1)) < 0 && errno == EINTR) continue;
   close(ends[0]);
+  if (forwarded_signal != 0) {
+    // It unmounts what it may have mounted by then.
+    static_cast<void>(exit_status_of(child));
+    return 128 + forwarded_signal;
+  }
   if (got == 1) return EXIT_SUCCESS;
   return exit_status_of(child);
 }
 
-void Daemon::ready() {
-  if (to_parent_ < 0) return;
+bool Daemon::ready() {
+  if (to_parent_ < 0) return true;
   log_to_syslog();
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null >= 0) {
@@ -91,9 +112,10 @@ void Daemon::ready() {
   for (const int file : inherited_) close(file);
   // The daemon must not keep another file system busy.
   static_cast<void>(!chdir("/"));
-  static_cast<void>(!write(to_parent_, "r", 1));
+  const bool told = write(to_parent_, "r", 1) == 1;
   close(to_parent_);
   to_parent_ = -1;
+  return told;
 }
 
 }  // namespace penstock::fuse

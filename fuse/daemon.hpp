@@ -21,9 +21,10 @@ class Daemon {
 
   /// Forks. In the parent: waits and gives the exit status. In the child: gives nothing.
   [[nodiscard]] Result<std::optional<int>> detach();
-  /// In the child: standard streams and inherited files go, the working directory becomes "/", log lines go to
-  /// syslog(3), and the parent is told.
-  void ready();
+  /// In the child: the parent is told, then standard streams and inherited files go, the working directory becomes "/",
+  /// and log lines go to syslog(3). False: the parent is gone, told to end by somebody who believes that nothing is
+  /// left behind; so is the child to end.
+  [[nodiscard]] bool ready();
 
  private:
   int to_parent_ = -1;

@@ -154,6 +154,10 @@ bool allows_other_users(std::string_view fuse_conf) {
 }
 
 Result<> check_mount_options(const MountOptions& options) {
+  if (options.auto_unmount && !options.allow_other && geteuid() != 0) {
+    // fusermount3 looks at the mount as root to see whether the daemon is gone, and is not let in.
+    return fail(EPERM, "mount option 'auto_unmount' works only for root, or together with 'allow_other'; leave it out");
+  }
   if ((!options.allow_other && !options.allow_root) || geteuid() == 0) return {};
   std::ifstream file("/etc/fuse.conf");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());

@@ -66,7 +66,7 @@ class Service {
 
   Result<> start();
   /// Serves; afterwards the image is closed.
-  Result<> run(const std::function<void()>& ready);
+  Result<> run(const std::function<bool()>& ready);
 
  private:
   void add_commands();
@@ -77,9 +77,10 @@ class Service {
   Result<> start_streaming();
   /// How the mount ended, for whoever asked for it.
   Json describe(const control::StreamJob::Outcome& outcome) const;
-  Result<> serve_until_unmounted(const std::function<void()>& ready);
+  Result<> serve_until_unmounted(const std::function<bool()>& ready);
   /// Whether the view answers, asked as anybody else would.
   Result<> probe() const;
+  Result<> quit();
   void on_signal();
   [[nodiscard]] std::string view_path() const;
 
@@ -236,8 +237,30 @@ void Service::add_commands() {
   });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
   control_->on_command("query-penstock-cells", [this](const Json& arguments) { return cells(arguments); });
-  control_->on_quit([this] { return unmount_patiently(session_->mount_entry()); });
+  control_->on_quit([this] { return quit(); });
   control_->watch(signals_.get(), [this] { on_signal(); });
+}
+
+Result<> Service::quit() {
+  const auto& mount = session_->mount_entry();
+  for (const auto& entry : read_mounts()) {
+    if (entry.device != mount.device || entry.id == mount.id) continue;
+    return fail(EBUSY, concat("cannot unmount ", mount.path, ": it is also mounted at ", printable(entry.path),
+                              "; unmount that first"));
+  }
+  TRY(unmount_patiently(mount));
+  // The kernel ends the session with the last mount of it. There may be some in other mount namespaces.
+  constexpr std::chrono::seconds kPatience{5};
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  while (!session_->is_gone() && !slots_->was_stopped()) {
+    if (std::chrono::steady_clock::now() > give_up) {
+      return fail(EBUSY, concat(mount.path,
+                                " is unmounted here, but still mounted in another mount namespace; the image "
+                                "is closed when that is gone"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return {};
 }
 
 void Service::on_signal() {
@@ -263,14 +286,18 @@ Result<> Service::probe() const {
   return system_failure(concat("the view ", path, " cannot be read"));
 }
 
-Result<> Service::serve_until_unmounted(const std::function<void()>& ready) {
+Result<> Service::serve_until_unmounted(const std::function<bool()>& ready) {
   std::jthread attendant([this, &ready] {
     if (auto answers = probe(); !answers) {
       probe_failure_ = std::move(answers).error();
       slots_->stop();
       return;
     }
-    ready();
+    if (!ready()) {
+      probe_failure_ = Error(ECANCELED, "interrupted while mounting");
+      slots_->stop();
+      return;
+    }
     control_->run();
   });
   auto served = slots_->run();
@@ -288,7 +315,7 @@ Result<> Service::serve_until_unmounted(const std::function<void()>& ready) {
   return {};
 }
 
-Result<> Service::run(const std::function<void()>& ready) {
+Result<> Service::run(const std::function<bool()>& ready) {
   auto outcome = serve_until_unmounted(ready);
   // Before the image is closed: the job's threads use it.
   const auto streamed = stream_->end();
@@ -311,7 +338,7 @@ Result<> Service::run(const std::function<void()>& ready) {
 
 }  // namespace
 
-Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const std::function<void()>& ready) {
+Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const std::function<bool()>& ready) {
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));

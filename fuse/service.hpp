@@ -31,13 +31,14 @@ struct ServeOptions {
 };
 
 /// Mounts `image` and serves it until it is unmounted, by whom and however, or SIGTERM, SIGINT or SIGHUP asks for it;
-/// then flushes and closes the image. `ready` is called once the view answers, on another thread.
+/// then flushes and closes the image. `ready` is called once the view answers, on another thread; false: nobody waits
+/// for it any more, and it is unmounted.
 ///
 /// States: mounted -> served -> (unmounted | stopped by a signal | aborted | device broken) -> image closed.
 ///
 /// The calling thread must be the only one of the process. The three signals are blocked from now on.
 /// Errors: what hindered mounting; what ended serving other than an unmount; a final flush that failed.
 [[nodiscard]] Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options,
-                             const std::function<void()>& ready);
+                             const std::function<bool()>& ready);
 
 }  // namespace penstock::fuse

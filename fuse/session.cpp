@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "fuse/device.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -29,10 +30,12 @@ std::string first_line(std::string text) {
 }
 
 /// While it lives, what is written to standard error is kept: libfuse and fusermount3 explain themselves nowhere else.
-/// Only while the process has one thread.
+/// Only while the process has one thread. What is put aside is not for fusermount3, which may stay as long as the mount
+/// and would keep whoever reads our standard error waiting.
 class CapturedStandardError {
  public:
-  CapturedStandardError() : file_(memfd_create("messages", MFD_CLOEXEC)), before_(dup(STDERR_FILENO)) {
+  CapturedStandardError()
+      : file_(memfd_create("messages", MFD_CLOEXEC)), before_(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
     if (file_ >= 0 && before_ >= 0) dup2(file_, STDERR_FILENO);
   }
   CapturedStandardError(const CapturedStandardError&) = delete;

@@ -28,6 +28,8 @@ class Session {
   [[nodiscard]] const MountEntry& mount_entry() const noexcept { return entry_; }
   /// After receive() has ended: whether the mount is still there though nobody can serve it (umount -f of a busy one).
   [[nodiscard]] bool left_dead_mount() const;
+  /// The kernel has said that the file system is unmounted, everywhere.
+  [[nodiscard]] bool is_gone() const noexcept { return gone_; }
 
   /// Serves requests until the file system is unmounted or `stopping` is set and a signal interrupts the wait.
   /// Errors: why the device cannot be read.

@@ -4,6 +4,9 @@
 
 #include "base/text.hpp"
 
+#include <fcntl.h>
+
+#include <cerrno>
 #include <csignal>
 #include <exception>
 #include <iostream>
@@ -28,6 +31,15 @@ std::string one_line(std::string text) {
     if (character == '\n') character = ' ';
   }
   return text;
+}
+
+/// A standard stream that the caller closed would become the descriptor of the next file that is opened: of an image,
+/// into which messages would be written.
+void open_standard_streams() {
+  for (int stream = 0; stream <= 2; ++stream) {
+    // The lowest free number is the one that is missing.
+    if (fcntl(stream, F_GETFD) == -1 && errno == EBADF) static_cast<void>(open("/dev/null", O_RDWR));
+  }
 }
 
 int run(int count, char** arguments) {
@@ -73,6 +85,7 @@ int run(int count, char** arguments) {
 }  // namespace penstock::cli
 
 int main(int count, char** arguments) {
+  penstock::cli::open_standard_streams();
   // A reader of our output that went away is an error to report, not a reason to die with a half-written image.
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   try {

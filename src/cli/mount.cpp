@@ -101,9 +101,10 @@ int run_mount(const Flags& flags) {
   if (!image) return report(image.error());
   bool in_background = false;
   const auto served = fuse::serve(*std::move(image), serve, [&daemon, &in_background, &flags] {
-    if (flags.foreground) return;
-    daemon.ready();
+    if (flags.foreground) return true;
+    const bool awaited = daemon.ready();
     in_background = true;
+    return awaited;
   });
   if (served) return kSuccess;
   // The terminal is gone by then; the system's log is where somebody may look.

@@ -8,12 +8,17 @@
 
 #include <array>
 #include <climits>
+#include <cstdlib>
+#include <memory>
 
 namespace penstock::control {
 
 Result<std::string> find_control_socket(const std::string& mountpoint) {
+  // A shell that stood in the directory before the mount sees what is below it as ".": the path is what is meant.
+  const std::unique_ptr<char, void (*)(void*)> path(realpath(mountpoint.c_str(), nullptr), std::free);
   std::array<char, PATH_MAX> value;
-  const ssize_t length = getxattr(mountpoint.c_str(), "user.penstock.control", value.data(), value.size());
+  const ssize_t length =
+      getxattr(path ? path.get() : mountpoint.c_str(), "user.penstock.control", value.data(), value.size());
   if (length > 0) return std::string(value.data(), static_cast<std::size_t>(length));
   if (length == 0 || errno == ENODATA || errno == EOPNOTSUPP) {
     return fail(EINVAL, concat(mountpoint, ": no image is mounted here by penstock"));
@@ -21,6 +26,10 @@ Result<std::string> find_control_socket(const std::string& mountpoint) {
   if (errno == ENOTCONN) {
     return fail(ENOTCONN, concat(mountpoint, ": the daemon is gone; run 'umount ", mountpoint, "' or 'fusermount3 -u ",
                                  mountpoint, "'"));
+  }
+  if (errno == EACCES || errno == EPERM) {
+    return fail(errno, concat(mountpoint, ": belongs to another user or keeps its owner out; run 'umount ", mountpoint,
+                              "' or 'fusermount3 -u ", mountpoint, "'"));
   }
   return system_failure(mountpoint);
 }

@@ -72,6 +72,14 @@ Result<std::optional<std::uint64_t>> take_number(Leaves& leaves, std::string_vie
   return std::optional(value);
 }
 
+/// Keys that change how QEMU gets at the bytes, not which bytes there are.
+bool is_about_access(std::string_view key) {
+  if (key.starts_with("file.")) key.remove_prefix(5);
+  return key == "read-only" || key == "auto-read-only" || key == "locking" || key == "aio" || key == "cache.direct" ||
+         key == "cache.no-flush" || key == "discard" || key == "detect-zeroes" || key == "node-name" ||
+         key == "drop-cache" || key == "x-check-cache-dropped" || key == "force-share";
+}
+
 bool is_file_node(std::string_view driver) {
   return driver == "file" || driver == "host_device";
 }
@@ -105,6 +113,7 @@ Result<JsonName> parse_json_name(std::string_view text) {
     name.offset = TRY(take_number(leaves, "offset"));
     name.size = TRY(take_number(leaves, "size"));
   }
+  std::erase_if(leaves, [](const auto& leaf) { return is_about_access(leaf.first); });
   if (!leaves.empty())
     return unusable(concat("has the key '", printable(leaves.begin()->first), "', which is not known"));
   if (!file_name) return unusable(concat("lacks '", name.protocol_only ? "filename" : "file.filename", "'"));

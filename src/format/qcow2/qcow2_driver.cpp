@@ -19,7 +19,7 @@ Result<std::shared_ptr<Storage>> open_data_file(const Header& header, const Form
     return fail(EACCES, concat("uses the external data file '", printable(name), "', which was not allowed"));
   }
   auto data = options.open_data_file(name, options.writable);
-  if (!data) return Failure(data.error().in(concat("data file '", printable(name), "'")));
+  if (!data) return Failure(data.error());
   return data;
 }
 
