@@ -91,7 +91,7 @@ l2=$(qemu-img map -f qcow2 --output=json damaged.qcow2 | python3 -c 'import json
 truncate -s "$l2" damaged.qcow2
 must_fail "damaged.qcow2" "$penstock" convert -f qcow2 -O qcow2 damaged.qcow2 half.qcow2
 must_fail "damaged.qcow2" "$penstock" convert -f qcow2 -O add-cow -o image_file=half.data damaged.qcow2 half.acow
-[ ! -e half.qcow2 ] && [ ! -e half.acow ] && [ ! -e half.data ] || fail "a failed copy left files"
+for left in half.qcow2 half.acow half.data; do [ ! -e $left ] || fail "a failed copy left $left"; done
 
 say "an interrupted copy goes away"
 truncate -s 64G huge.raw
