@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/// penstock map: which layer answers for which part of the disk, in qemu-img's words.
+/// penstock map: which layer answers for which part of the disk, in qemu-img's words, or as a picture.
 #include "cli/command.hpp"
 #include "cli/common.hpp"
 #include "cli/human.hpp"
 #include "cli/image_flags.hpp"
 #include "cli/json_text.hpp"
+#include "cli/map_svg.hpp"
 #include "cli/size.hpp"
 
 #include "base/text.hpp"
@@ -22,7 +23,7 @@ namespace {
 struct Flags {
   std::string image;
   std::string format;
-  OutputFormat output = OutputFormat::human;
+  std::string output = "human";
   std::string start_offset;
   std::string max_length;
   bool force_share = false;
@@ -79,9 +80,9 @@ std::string entry_text(const Entry& entry) {
 /// Prints entries as they are complete, so that a huge map needs no memory.
 class Printer {
  public:
-  Printer(OutputFormat output, std::uint64_t start, std::string image_name)
-      : output_(output), entry_{.start = start}, image_name_(std::move(image_name)) {
-    print(json() ? "[" : "Offset          Length          Mapped to       File\n");
+  Printer(bool json, std::uint64_t start, std::string image_name)
+      : json_(json), entry_{.start = start}, image_name_(std::move(image_name)) {
+    print(json_ ? "[" : "Offset          Length          Mapped to       File\n");
   }
 
   [[nodiscard]] Result<> add(const Entry& next) {
@@ -91,7 +92,7 @@ class Printer {
     }
     if (entry_.length != 0) {
       TRY(print_entry());
-      if (json()) print(",\n");
+      if (json_) print(",\n");
     }
     entry_ = next;
     return {};
@@ -99,15 +100,13 @@ class Printer {
 
   [[nodiscard]] Result<> finish() {
     TRY(print_entry());
-    if (json()) print("]\n");
+    if (json_) print("]\n");
     return {};
   }
 
  private:
-  [[nodiscard]] bool json() const { return output_ == OutputFormat::json; }
-
   [[nodiscard]] Result<> print_entry() const {
-    if (json()) {
+    if (json_) {
       print(entry_json(entry_));
       return {};
     }
@@ -120,15 +119,33 @@ class Printer {
     return {};
   }
 
-  OutputFormat output_;
+  bool json_;
   Entry entry_;
   std::string image_name_;
 };
 
+DiskPart part_of(const Extent& extent) {
+  if (entry_of(extent).zero) return DiskPart::zero;
+  return extent.depth == 0 ? DiskPart::provisioned : DiskPart::missing;
+}
+
+Result<> print_picture(Image& image, std::uint64_t start, std::uint64_t end) {
+  const auto layers = TRY(image.layers());
+  DiskPicture picture(start, end > start ? end - start : 0);
+  for (std::uint64_t at = start; at < end;) {
+    const Extent extent = TRY(image.extent({{at}, end - at}));
+    picture.add(extent.guest.offset.value, extent.guest.length, part_of(extent));
+    at = extent.guest.end().value;
+  }
+  print(picture.svg(layers.front().path, layers.front().format));
+  return {};
+}
+
 Result<> print_map(Image& image, const Flags& flags, std::uint64_t start, std::optional<std::uint64_t> length) {
   std::uint64_t end = image.virtual_size();
   if (length && start < end) end = start + std::min(*length, end - start);
-  Printer printer(flags.output, start, flags.image);
+  if (flags.output == "svg") return print_picture(image, start, end);
+  Printer printer(flags.output == "json", start, flags.image);
   while (start < end) {
     const Extent extent = TRY(image.extent({{start}, end - start}));
     TRY(printer.add(entry_of(extent)));
@@ -167,7 +184,9 @@ void add_map(CLI::App& app, Command& chosen) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("map", "Show which file holds which part of the disk");
   add_format_flag(*command, flags->format);
-  add_output_flag(*command, flags->output);
+  command->add_option("--output", flags->output, "How to print: human, json, or svg (a picture)")
+      ->check(CLI::IsMember({"human", "json", "svg"}))
+      ->type_name("FORMAT");
   command->add_option("-s,--start-offset", flags->start_offset, "Begin at this guest offset")->type_name("OFFSET");
   command->add_option("-l,--max-length", flags->max_length, "Show at most so many bytes of the disk")
       ->type_name("LENGTH");
