@@ -119,6 +119,25 @@ void add_mount(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
   add_format_flag(*command, flags->format);
   command->add_flag("-r,--read-only", flags->read_only, "Open the image read-only; it may be in use by other readers");
+  CLI::Option* const stream =
+      command->add_flag("--stream", flags->stream, "Copy what the image lacks from its backing file in the background");
+  command
+      ->add_flag("--no-stream", flags->no_stream,
+                 "Do not go on streaming, though the image remembers that it was to be")
+      ->excludes(stream);
+  command->add_option("--stream-speed", flags->stream_speed, "Copy at most so many bytes a second (default: no limit)")
+      ->type_name("SIZE");
+  command->add_option("--stream-base", flags->stream_base, "Keep this layer and all below it as the backing file")
+      ->type_name("FILE");
+  command
+      ->add_option("--on-error", flags->on_error,
+                   "When streaming meets an error: end it (report, the default), try again (retry), pause it (stop)")
+      ->type_name("report|retry|stop")
+      ->check(CLI::IsMember({"report", "retry", "stop"}));
+  CLI::Option* const copy_on_read = command->add_flag(
+      "--copy-on-read", flags->copy_on_read, "Keep in the image what reads had to fetch from its backing file");
+  command->add_flag("--no-copy-on-read", flags->no_copy_on_read, "Do not, though the image asks for it")
+      ->excludes(copy_on_read);
   command
       ->add_option(
           "--detect-zeroes", flags->detect_zeroes,
