@@ -44,6 +44,8 @@ for shape in qcow2: qcow2:compat=0.10 qcow2:extended_l2=on qcow2:cluster_size=4k
     same_bytes before.raw after.raw
     "$penstock" check -f "$format" o.img >check.txt || fail "$shape: $(cat check.txt)"
     [ "$format" = add-cow ] || check_clean o.img
+    # Complete: from now on the raw file is the disk by itself.
+    [ "$format$target" != add-cow ] || same_bytes o.img.data before.raw
   done
 done
 
