@@ -40,7 +40,14 @@ class Rebase {
   }
 
  private:
+  /// To stand alone is what streaming ends with: the image knows what it lacks for that (add-cow: every cluster).
+  [[nodiscard]] bool populates() const { return next_ == nullptr && image_.geometry().cluster_size <= kCopyChunkMax; }
+
   Result<std::uint64_t> skip(GuestRange rest) {
+    if (populates()) {
+      const auto missing = TRY(image_.missing(rest, image_.layer_count()));
+      return missing.missing ? 0 : missing.length;
+    }
     const Extent extent = TRY(image_.extent(rest));
     if (extent.present && (extent.depth == 0 || extent.depth >= common_)) return extent.guest.length;
     if (!reads_zero(extent)) return 0;
@@ -65,6 +72,10 @@ class Rebase {
   }
 
   Result<> work(GuestRange piece, std::span<std::byte> memory) {
+    if (populates()) {
+      static_cast<void>(TRY(image_.populate(piece, image_.layer_count())));
+      return {};
+    }
     while (!piece.empty()) {
       auto length = TRY(skip(piece));
       if (length == 0) {

@@ -63,6 +63,9 @@ Result<FormatInfo> Driver::info() {
   info.items = {{"image file", "image-file", header_.image_name},
                 {"image file format", "image-file-format", header_.image_format},
                 {"all allocated", "all-allocated", all_allocated_.load()}};
+  const AutoStart start = auto_start();
+  if (start.copy_on_read) info.items.push_back({"copy on read", "copy-on-read", true});
+  if (start.stream) info.items.push_back({"stream", "stream", true});
   return info;
 }
 
@@ -114,7 +117,10 @@ Result<Reservation> Driver::reserve(GuestRange want) {
   // Clipped at the end of the disk: the raw file's length is the disk's, and must not grow.
   const std::uint64_t begin = first * cluster_size_;
   const GuestRange range{{begin}, std::min(cluster * cluster_size_, virtual_size_.load()) - begin};
-  return Reservation(range, {{range, data_.get(), {begin}, false}}, nullptr);
+  // Where the raw file has a hole there is nothing to clear: zeroes stay holes, whatever the size of the cluster.
+  const auto hole = data_->extent({begin});
+  const bool reads_zero = hole && !hole->data && hole->length >= range.length;
+  return Reservation(range, {{range, data_.get(), {begin}, reads_zero}}, nullptr);
 }
 
 Result<> Driver::publish(Reservation filled) {

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/header_change.hpp"
 #include "format/qcow2/snapshots.hpp"
 
 namespace penstock::qcow2 {
@@ -20,6 +21,9 @@ std::vector<InfoItem> items_of(const Header& header) {
   if (header.crypt_method != 0) {
     items.push_back({"format", "encrypt.format", std::string(header.crypt_method == 1 ? "aes" : "luks")});
   }
+  const AutoStart start = auto_start_of(header);
+  if (start.copy_on_read) items.push_back({"copy on read", "copy-on-read", true});
+  if (start.stream) items.push_back({"stream", "stream", true});
   if (!version_3) return items;
   if (header.has_data_file()) {
     items.push_back({"data file", "data-file", printable(header.data_file_name())});
