@@ -37,8 +37,9 @@ void Driver::release(HostRange room) {
 }
 
 Result<> Driver::before_allocation() {
-  // Over a backing file the order of the flush alone is enough, and QEMU never sets the bit there.
-  if (!header_.backing_name.empty() || (header_.features & kNeedCheck) != 0) return {};
+  // Over a backing file, too, where QEMU never sets it: the order of the flush alone keeps contents right, but what a
+  // crash leaves unused is found again only by a check.
+  if ((header_.features & kNeedCheck) != 0) return {};
   Header next = header_;
   next.features |= kNeedCheck;
   TRY(write_header(*storage_, next));

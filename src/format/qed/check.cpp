@@ -30,6 +30,22 @@ class Checker {
     return report_;
   }
 
+  /// After run(): runs of clusters that nobody refers to, before the last one in use; not more than fit in 1 MiB.
+  std::vector<HostRange> unused() const {
+    constexpr std::size_t kRunsMax = (1U << 20U) / sizeof(HostRange);
+    std::vector<HostRange> runs;
+    for (std::uint64_t at = header_.header_size; at < last_used_ && runs.size() < kRunsMax; ++at) {
+      if (used_.contains(at)) continue;
+      const HostOffset offset{at * header_.cluster_size};
+      if (!runs.empty() && runs.back().end() == offset) {
+        runs.back().length += header_.cluster_size;
+      } else {
+        runs.push_back({offset, header_.cluster_size});
+      }
+    }
+    return runs;
+  }
+
  private:
   /// False when one of the clusters is in use already.
   bool mark(HostOffset offset, std::uint64_t clusters) {
@@ -146,8 +162,12 @@ Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOpti
   return Checker(*storage, std::move(header), file_end, options).run();
 }
 
-Result<> repair_after_crash(const std::shared_ptr<Storage>& storage) {
-  const CheckReport report = TRY(check(storage, {}, {.repair = Repair::all, .log = {}}));
+Result<std::vector<HostRange>> repair_after_crash(const std::shared_ptr<Storage>& storage) {
+  auto header = TRY(read_header(*storage));
+  const std::uint64_t file_end = TRY(file_end_of(*storage, header));
+  const CheckOptions options{.repair = Repair::all, .log = {}};
+  Checker checker(*storage, std::move(header), file_end, options);
+  const CheckReport report = TRY(checker.run());
   if (report.corruptions != 0) {
     return corrupt(concat("was not closed cleanly, and ", report.corruptions,
                           " errors cannot be mended; open it read-only and copy what is in it"));
@@ -157,7 +177,7 @@ Result<> repair_after_crash(const std::shared_ptr<Storage>& storage) {
              concat(printable(storage->name()), ": was not closed cleanly; repaired ", report.corruptions_fixed,
                     " entries and ", report.leaks_fixed, " leaked clusters"));
   }
-  return {};
+  return checker.unused();
 }
 
 }  // namespace penstock::qed

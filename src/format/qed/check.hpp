@@ -11,7 +11,9 @@ namespace penstock::qed {
                                         const CheckOptions& options);
 
 /// Before an image with NEED_CHECK is opened for writing: clears entries that lead nowhere, cuts off clusters behind
-/// the last one in use, and clears the bit, durably. Errors: EUCLEAN when damage is left that cannot be mended.
-[[nodiscard]] Result<> repair_after_crash(const std::shared_ptr<Storage>& storage);
+/// the last one in use, and clears the bit, durably. Gives the clusters between that nobody refers to: the format
+/// cannot say that they are free, but who has the image open can use them. Errors: EUCLEAN when damage is left that
+/// cannot be mended.
+[[nodiscard]] Result<std::vector<HostRange>> repair_after_crash(const std::shared_ptr<Storage>& storage);
 
 }  // namespace penstock::qed

@@ -39,8 +39,9 @@ Driver::~Driver() {
 
 Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> storage, const FormatOpenOptions& options) {
   auto header = TRY(read_header(*storage));
+  std::vector<HostRange> unused;
   if ((header.features & kNeedCheck) != 0 && options.writable) {
-    TRY(repair_after_crash(storage));
+    unused = TRY(repair_after_crash(storage));
     header = TRY(read_header(*storage));
   }
   const std::uint64_t file_end = TRY(file_end_of(*storage, header));
@@ -49,6 +50,7 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
   const ExclusiveLock lock(driver->mutex_);
   driver->end_ = file_end;
   driver->covered_end_ = file_end;
+  driver->spare_ = std::move(unused);
   static_cast<void>(driver->tables_.insert(header.l1_offset));
   if (!options.for_info) {
     TRY(visit_table(*storage, header, header.l1_offset, [&](std::uint64_t, std::uint64_t entry) -> Result<> {
