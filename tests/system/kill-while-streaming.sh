@@ -8,8 +8,8 @@ need_fuse
 need qemu-img
 load=$(dirname "$0")/kill_load.py
 kills=${KILLS:-3}
-size=$((32 << 20))
-speed=$((12 << 20))
+size=$((48 << 20))
+speed=$((4 << 20))
 interval=2 # seconds after which copied data is durable
 
 mkdir "$work/below"
@@ -50,7 +50,7 @@ one_image() {
   done
   mount_image -f "$format" "$image"
   python3 "$load" verify "$work/log" "$view" || fail "after the kills"
-  "$penstock" stream wait "$mountpoint" || fail "the job did not end"
+  "$penstock" stream wait "$mountpoint" >/dev/null || fail "the job did not end"
   total=$((total + $(copied_so_far)))
   python3 "$load" verify "$work/log" "$view" || fail "after the job"
   "$penstock" umount "$mountpoint" >"$work/said"
