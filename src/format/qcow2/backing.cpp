@@ -38,7 +38,7 @@ Result<> Driver::set_auto_start(AutoStart start) {
   TRY(begin_writing());
   const MutexLock flushing(flush_mutex_);
   const ExclusiveLock lock(mutex_);
-  return put_header(with_auto_start(header_, start));
+  return put_header(with_open_flag(with_auto_start(header_, start), start.stream));
 }
 
 }  // namespace penstock::qcow2

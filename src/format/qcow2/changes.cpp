@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reserve, fill, publish: every change of the mapping. Source: penstock-formats(5), "qcow2: guest operations".
 #include "base/text.hpp"
+#include "format/qcow2/header_change.hpp"
 #include "format/qcow2/packed_room.hpp"
 
 #include <optional>
@@ -36,6 +37,7 @@ void Driver::release(ClusterRun run) {
 
 Result<> Driver::begin_writing() {
   if (writing_.load(std::memory_order_acquire)) return {};
+  const MutexLock flushing(flush_mutex_);
   const ExclusiveLock lock(mutex_);
   if (writing_.load()) return {};
   // Whoever relies on a bit that we do not know, or on bitmaps that we do not keep, must find it cleared before the
@@ -46,6 +48,8 @@ Result<> Driver::begin_writing() {
     TRY(storage_->flush());
     header_.autoclear = kept;
   }
+  // What a crash leaves unused while it streams is looked for by the next mount.
+  if (auto_start_of(header_).stream && !has_open_flag(header_)) TRY(put_header(with_open_flag(header_, true)));
   writing_.store(true, std::memory_order_release);
   return {};
 }

@@ -237,4 +237,13 @@ Result<> repair_dirty(const std::shared_ptr<Storage>& storage, const FormatOpenO
   return checker.clear_dirty();
 }
 
+Result<> give_back_leaks(const std::shared_ptr<Storage>& storage) {
+  Checker checker(*storage, TRY(read_header(*storage, HeaderUse::check)), {.repair = Repair::leaks, .log = {}});
+  const CheckReport report = TRY(checker.run());
+  if (report.leaks_fixed == 0) return {};
+  log_line(LogLevel::info, concat(printable(storage->name()), ": was not closed cleanly; freed ", report.leaks_fixed,
+                                  " leaked clusters"));
+  return {};
+}
+
 }  // namespace penstock::qcow2

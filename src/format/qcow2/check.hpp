@@ -22,4 +22,7 @@ namespace penstock::qcow2 {
 /// mended stay, as in an image that is not dirty. Errors: EUCLEAN when the image could not be examined; EIO, ENOSPC.
 [[nodiscard]] Result<> repair_dirty(const std::shared_ptr<Storage>& storage, const FormatOpenOptions& open);
 
+/// After a mount that was killed: frees clusters that nobody refers to. Damage is left to `check`. Errors: EIO.
+[[nodiscard]] Result<> give_back_leaks(const std::shared_ptr<Storage>& storage);
+
 }  // namespace penstock::qcow2

@@ -6,6 +6,7 @@
 // Each bar is a barrier. What is written is the state at one moment (take_pending), so that a change published later
 // never reaches the disk ahead of its data. With lazy refcounts the stages of counts are left out: the dirty bit
 // stands in for them until close().
+#include "format/qcow2/header_change.hpp"
 #include "format/qcow2/qcow2_driver.hpp"
 
 namespace penstock::qcow2 {
@@ -27,7 +28,10 @@ Result<> Driver::flush() {
 Result<> Driver::close() {
   const MutexLock lock(flush_mutex_);
   TRY(flush_stages());
-  return clear_dirty_bit();
+  TRY(clear_dirty_bit());
+  const ExclusiveLock header_lock(mutex_);
+  if (!writable_ || !has_open_flag(header_)) return {};
+  return put_header(with_open_flag(header_, false));
 }
 
 Result<> Driver::flush_stages() {

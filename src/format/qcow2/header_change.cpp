@@ -15,7 +15,7 @@ constexpr std::size_t kBackingNameMax = 1023;
 constexpr std::size_t kBackingFormatMax = 15;  // QEMU's limit
 constexpr std::uint64_t kSector = 512;         // what a disk writes wholly or not at all
 constexpr std::uint32_t kAutoStartVersion = 1;
-enum AutoStartBit : std::uint32_t { kCopyOnRead = 1U << 0U, kStream = 1U << 1U };
+enum AutoStartBit : std::uint32_t { kCopyOnRead = 1U << 0U, kStream = 1U << 1U, kOpen = 1U << 2U };
 
 bool is_type(const Extension& extension, ExtensionType type) {
   return extension.type == static_cast<std::uint32_t>(type);
@@ -123,6 +123,14 @@ std::vector<Header> variants(const Header& old, const Header& next) {
   return ways;
 }
 
+std::uint32_t flags_of(const Header& header) {
+  const Extension* const found = header.extension(ExtensionType::auto_start);
+  // What a later version means is not for us to guess.
+  if (found == nullptr || found->data.size() < 8) return 0;
+  if (load_be<std::uint32_t>(found->data, 0) != kAutoStartVersion) return 0;
+  return load_be<std::uint32_t>(found->data, 4);
+}
+
 }  // namespace
 
 Result<Header> with_backing(const Header& header, const BackingReference& backing) {
@@ -146,6 +154,21 @@ Result<Header> with_backing(const Header& header, const BackingReference& backin
   return next;
 }
 
+Header with_open_flag(const Header& header, bool open) {
+  Header next = header;
+  const auto flags = flags_of(header) & ~std::uint32_t{kOpen};
+  if (flags == 0) return next;  // nothing streams it
+  std::vector<std::byte> data(8);
+  store_be(std::span(data), 0, kAutoStartVersion);
+  store_be(std::span(data), 4, flags | (open ? std::uint32_t{kOpen} : 0U));
+  put_in(next, ExtensionType::auto_start, std::move(data));
+  return next;
+}
+
+bool has_open_flag(const Header& header) {
+  return (flags_of(header) & kOpen) != 0;
+}
+
 Header with_auto_start(const Header& header, AutoStart start) {
   Header next = header;
   if (start == AutoStart{}) {
@@ -161,11 +184,7 @@ Header with_auto_start(const Header& header, AutoStart start) {
 }
 
 AutoStart auto_start_of(const Header& header) {
-  const Extension* const found = header.extension(ExtensionType::auto_start);
-  // What a later version means is not for us to guess.
-  if (found == nullptr || found->data.size() < 8) return {};
-  if (load_be<std::uint32_t>(found->data, 0) != kAutoStartVersion) return {};
-  const auto flags = load_be<std::uint32_t>(found->data, 4);
+  const auto flags = flags_of(header);
   return {(flags & kCopyOnRead) != 0, (flags & kStream) != 0};
 }
 

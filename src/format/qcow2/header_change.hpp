@@ -12,6 +12,9 @@ namespace penstock::qcow2 {
 /// The flags in penstock's own extension; without any the extension is taken out.
 [[nodiscard]] Header with_auto_start(const Header& header, AutoStart start);
 [[nodiscard]] AutoStart auto_start_of(const Header& header);
+/// Beside those flags: a mount that streams has the image open for writing, or had and did not close it.
+[[nodiscard]] Header with_open_flag(const Header& header, bool open);
+[[nodiscard]] bool has_open_flag(const Header& header);
 
 /// Writes `next` over `old`, which is what the header cluster holds, durably. The two differ in extensions and backing
 /// name alone. Everything they rely on must be durable. Gives what the cluster holds now, which may say the same in

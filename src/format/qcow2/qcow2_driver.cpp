@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/compressed.hpp"
+#include "format/qcow2/header_change.hpp"
 #include "format/qcow2/info.hpp"
 #include "format/qcow2/snapshots.hpp"
 
@@ -53,6 +54,9 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
   if (header.has_data_file() && !options.for_info) data = TRY(open_data_file(header, options));
   if (header.dirty() && options.writable) {
     TRY(repair_dirty(storage, options));
+    header = TRY(read_header(*storage, use));
+  } else if (has_open_flag(header) && options.writable) {
+    TRY(give_back_leaks(storage));
     header = TRY(read_header(*storage, use));
   }
   std::unique_ptr<Driver> driver(
