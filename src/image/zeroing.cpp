@@ -26,10 +26,10 @@ Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes 
   return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing, bytes); });
 }
 
-/// The last, partial unit of the disk counts as whole: behind the end there is nothing to keep.
+/// The last, partial cluster of the disk counts as whole: behind the end there is nothing to keep.
 GuestOffset Image::Impl::whole_units_end(GuestRange range) const {
   const auto end = range.end().value;
-  return {end == virtual_size() ? align_up(end, geometry_.allocation_unit) : end};
+  return {end == virtual_size() ? align_up(end, geometry_.cluster_size) : end};
 }
 
 /// `end`: how far whole units may reach, range.end() or behind it.
