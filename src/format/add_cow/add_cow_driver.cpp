@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/add_cow/add_cow_driver.hpp"
 
+#include "base/endian.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace penstock::add_cow {
 
@@ -39,6 +41,7 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
   auto data = options.open_data_file(header.image_name, options.writable && !options.for_info);
   if (!data) return Failure(data.error().in(concat("image file '", printable(header.image_name), "'")));
   const std::uint64_t size = TRY((*data)->size());
+  TRY(header.check_size(size));
   const std::uint64_t bitmap_end = header.bitmap_offset() + divide_up(header.clusters(size), 8);
   if (!header.all_allocated() && !options.for_info && TRY(storage->size()) < bitmap_end) {
     return corrupt(concat("the bitmap is cut short: the file has ", TRY(storage->size()), " bytes, ", bitmap_end,
@@ -78,6 +81,25 @@ Result<bool> Driver::is_set(std::uint64_t cluster) {
   return (page->bytes()[cluster % kPageBits / 8] & bit_of(cluster)) != std::byte{0};
 }
 
+/// The first cluster from `cluster` on, at most `end`, whose bit is not `present`. Whole words at a time: the bitmap of
+/// a large disk is long.
+Result<std::uint64_t> Driver::run_end(std::uint64_t cluster, std::uint64_t end, bool present) {
+  constexpr std::uint64_t kWordBits = 64;
+  const std::uint64_t same = present ? ~0ULL : 0;
+  while (cluster < end) {
+    const auto page = TRY(page_of(cluster));
+    const std::uint64_t page_end = std::min(end, align_down(cluster, kPageBits) + kPageBits);
+    while (cluster < page_end) {
+      const std::size_t word = cluster % kPageBits / kWordBits * 8;
+      const auto bits = load_le<std::uint64_t>(page->bytes(), word) ^ same;
+      const std::uint64_t rest = bits >> (cluster % kWordBits);
+      if (rest != 0) return std::min(end, cluster + static_cast<unsigned>(std::countr_zero(rest)));
+      cluster = std::min(page_end, align_down(cluster, kWordBits) + kWordBits);
+    }
+  }
+  return end;
+}
+
 Result<> Driver::put_bits(std::uint64_t first, std::uint64_t count, bool value) {
   for (std::uint64_t cluster = first; cluster < first + count; ++cluster) {
     const auto page = TRY(page_of(cluster));
@@ -100,8 +122,7 @@ Result<Mapping> Driver::map(GuestRange want) {
   const std::uint64_t first = want.offset.value / cluster_size_;
   const std::uint64_t end = divide_up(want.end().value, cluster_size_);
   const bool present = TRY(is_set(first));
-  std::uint64_t cluster = first + 1;
-  while (cluster < end && TRY(is_set(cluster)) == present) ++cluster;
+  const std::uint64_t cluster = TRY(run_end(first, end, present));
   mapping.length = std::min(want.end().value, cluster * cluster_size_) - want.offset.value;
   if (!present) return Mapping{.kind = MappingKind::unallocated, .length = mapping.length};
   return mapping;
@@ -111,8 +132,7 @@ Result<Reservation> Driver::reserve(GuestRange want) {
   const SharedLock lock(mutex_);
   const std::uint64_t first = want.offset.value / cluster_size_;
   const std::uint64_t end = divide_up(std::min(want.end().value, virtual_size_.load()), cluster_size_);
-  std::uint64_t cluster = first;
-  while (cluster < end && !TRY(is_set(cluster))) ++cluster;
+  const std::uint64_t cluster = TRY(run_end(first, end, false));
   if (cluster == first) return fail(EINVAL, "the cluster has its room already");
   // Clipped at the end of the disk: the raw file's length is the disk's, and must not grow.
   const std::uint64_t begin = first * cluster_size_;
@@ -167,6 +187,7 @@ Result<> Driver::flush_stages() {
 }
 
 Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
+  TRY(header_.check_size(size));
   const MutexLock flushing(flush_mutex_);
   TRY(flush_stages());
   const std::uint64_t old_size = virtual_size_.load();

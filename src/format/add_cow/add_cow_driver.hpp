@@ -46,6 +46,8 @@ class Driver final : public FormatDriver {
 
   [[nodiscard]] Result<TableHandle> page_of(std::uint64_t cluster);
   [[nodiscard]] Result<bool> is_set(std::uint64_t cluster) REQUIRES_SHARED(mutex_);
+  [[nodiscard]] Result<std::uint64_t> run_end(std::uint64_t cluster, std::uint64_t end, bool present)
+      REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<bool> all_bits_set() REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<> put_bits(std::uint64_t first, std::uint64_t count, bool value) REQUIRES(mutex_);
   [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_);

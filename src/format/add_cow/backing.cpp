@@ -47,10 +47,7 @@ BackingReference Driver::backing() const {
 
 Result<bool> Driver::all_bits_set() {
   const std::uint64_t clusters = header_.clusters(virtual_size_.load());
-  for (std::uint64_t cluster = 0; cluster < clusters; ++cluster) {
-    if (!TRY(is_set(cluster))) return false;
-  }
-  return true;
+  return TRY(run_end(0, clusters, true)) == clusters;
 }
 
 /// Offset, size, format and flags lie in one sector, which a disk writes wholly or not at all: after a crash the old

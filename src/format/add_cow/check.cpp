@@ -13,9 +13,11 @@ namespace {
 
 class Checker {
  public:
-  Checker(Storage& storage, Header header, std::uint64_t virtual_size, const CheckOptions& options)
+  Checker(Storage& storage, Storage& data, Header header, std::uint64_t virtual_size, const CheckOptions& options)
       : storage_(storage),
+        data_(data),
         header_(std::move(header)),
+        virtual_size_(virtual_size),
         clusters_(header_.clusters(virtual_size)),
         bitmap_end_(header_.bitmap_offset() + header_.bitmap_bytes(virtual_size)),
         options_(options) {}
@@ -51,8 +53,17 @@ class Checker {
   Result<> check_bits() {
     std::vector<std::byte> chunk(1U << 20U);
     bool stray = false;
-    for (std::uint64_t at = header_.bitmap_offset(); at < bitmap_end_; at += chunk.size()) {
+    std::uint64_t next = 0;
+    for (std::uint64_t at = header_.bitmap_offset(); at < bitmap_end_; at = next) {
       const auto part = std::span(chunk).first(std::min<std::uint64_t>(chunk.size(), bitmap_end_ - at));
+      next = at + part.size();
+      // The bitmap of a large disk that nobody wrote to is one hole.
+      const HostExtent extent = TRY(storage_.extent({at}));
+      if (!extent.data) {
+        if (extent.length == 0) break;
+        next = at + extent.length;
+        continue;
+      }
       TRY(storage_.read({at}, part));
       for (std::size_t byte = 0; byte < part.size(); ++byte) {
         if (part[byte] == std::byte{0}) continue;
@@ -77,30 +88,42 @@ class Checker {
   }
 
   Result<> check_names() {
-    if (!header_.stray_bytes) return {};
+    if (header_.stray_bytes.empty()) return {};
     // What a change of the backing file that was cut short leaves: harmless, as nobody reads these bytes.
     const bool cleared = options_.repair != Repair::none;
     if (options_.log) options_.log(concat(cleared ? "Repairing" : "Leaked", " bytes between the names in the header"));
     ++(cleared ? report_.leaks_fixed : report_.leaks);
     if (!cleared) return {};
-    return storage_.write({0}, TRY(encode_header(header_)));
+    // In their place, so that the names are never on their way.
+    for (const HostRange& stray : header_.stray_bytes) {
+      TRY(storage_.write(stray.offset, std::vector<std::byte>(stray.length)));
+    }
+    return {};
   }
 
   Result<> check_flag() {
-    if (!header_.all_allocated() || report_.allocated_clusters == clusters_) return {};
+    const bool all = report_.allocated_clusters == clusters_;
+    if (!header_.all_allocated()) return all && repairs() && clusters_ != 0 ? complete() : Result<>();
+    if (all) return {};
     found(concat("marked as complete, but only ", report_.allocated_clusters, " of ", clusters_, " bits are set"));
     if (!repairs()) return {};
-    for (std::uint64_t done = 0; done < divide_up(clusters_, 8); ++done) {
-      const std::uint64_t inside = std::min<std::uint64_t>(8, clusters_ - done * 8);
-      const std::byte bits[] = {static_cast<std::byte>((1U << inside) - 1)};
-      TRY(storage_.write({header_.bitmap_offset() + done}, bits));
-    }
+    TRY(set_all_bits(storage_, header_, virtual_size_));
     report_.allocated_clusters = clusters_;
     return {};
   }
 
+  /// Every cluster is in the raw file: nothing is wrong, but from now on it can be used alone.
+  Result<> complete() {
+    if (options_.log) options_.log("Marking the image as complete: every cluster is in the image file");
+    TRY(data_.flush());
+    TRY(storage_.flush());
+    return write_compatible(storage_, header_.compatible | kAllAllocated);
+  }
+
   Storage& storage_;
+  Storage& data_;
   const Header header_;
+  const std::uint64_t virtual_size_;
   const std::uint64_t clusters_;
   const std::uint64_t bitmap_end_;
   const CheckOptions& options_;
@@ -114,10 +137,11 @@ Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOpti
   auto header = TRY(read_header(*storage));
   if (!open.open_data_file)
     return fail(EACCES, "the size of the disk is that of its image file, which was not allowed");
-  const auto data = open.open_data_file(header.image_name, false);
+  const auto data = open.open_data_file(header.image_name, options.repair == Repair::all);
   if (!data) return Failure(data.error().in(concat("image file '", printable(header.image_name), "'")));
   const std::uint64_t size = TRY((*data)->size());
-  return Checker(*storage, std::move(header), size, options).run();
+  TRY(header.check_size(size));
+  return Checker(*storage, **data, std::move(header), size, options).run();
 }
 
 }  // namespace penstock::add_cow

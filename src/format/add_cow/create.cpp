@@ -31,6 +31,7 @@ class Plan final : public CreatePlan {
 
   [[nodiscard]] Result<> write(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data) const override {
     const std::uint64_t size = TRY(decide_size(TRY(data->size())));
+    TRY(header_.check_size(size));
     TRY(data->truncate(size));
     TRY(data->flush());
     const std::uint64_t bitmap = header_.bitmap_bytes(size);
@@ -39,7 +40,8 @@ class Plan final : public CreatePlan {
     if (auto room = storage->allocate({{header_.bitmap_offset()}, bitmap}); !room && !room.error().is(EOPNOTSUPP)) {
       return room;
     }
-    if (header_.all_allocated()) TRY(set_all_bits(*storage, size));
+    if (header_.all_allocated())
+      TRY(set_all_bits(*storage, header_, size));  // a reader that does not know the flag must be right too
     TRY(storage->flush());
     TRY(storage->write({0}, TRY(encode_header(header_))));
     return storage->flush();
@@ -56,21 +58,6 @@ class Plan final : public CreatePlan {
     }
     return std::max(length, size_);
   }
-  /// A reader that does not know the flag must be right too.
-  [[nodiscard]] Result<> set_all_bits(Storage& storage, std::uint64_t size) const {
-    const std::uint64_t clusters = header_.clusters(size);
-    const std::vector<std::byte> ones(std::min<std::uint64_t>(clusters / 8, 1U << 20U), std::byte{0xff});
-    std::uint64_t done = 0;
-    while (done < clusters / 8) {
-      const auto piece = std::min<std::uint64_t>(ones.size(), clusters / 8 - done);
-      TRY(storage.write({header_.bitmap_offset() + done}, std::span(ones).first(piece)));
-      done += piece;
-    }
-    const std::array<std::byte, 1> rest{static_cast<std::byte>((1U << (clusters % 8)) - 1)};
-    if (clusters % 8 == 0) return {};
-    return storage.write({header_.bitmap_offset() + done}, rest);
-  }
-
   const Header header_;
   const std::uint64_t size_;
   const bool size_given_;
@@ -91,6 +78,7 @@ Result<std::unique_ptr<CreatePlan>> plan_create(const CreateRequest& request) {
   if (size > INT64_MAX - (1U << 20U)) return fail(EFBIG, "virtual size is too large");
   Header header;
   header.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(cluster_size));
+  TRY(header.check_size(size));
   header.image_name = option_text(options, "image_file");
   header.image_format = option_text(options, "image_fmt", "raw");
   header.backing = TRY(option_backing(request));

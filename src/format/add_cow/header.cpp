@@ -43,20 +43,29 @@ Result<std::string> read_format(Bytes header, std::size_t field, std::string_vie
   return bytes.substr(0, end);
 }
 
-bool has_stray_bytes(Bytes header) {
+std::vector<HostRange> stray_bytes_of(Bytes header) {
   std::vector<bool> named(header.size());
-  for (const std::size_t field : {std::size_t{4}, std::size_t{12}}) {
+  for (const std::size_t field : {kBackingNameField, kImageNameField}) {
     const std::size_t offset = load_le<std::uint32_t>(header, field);
     const std::size_t size = load_le<std::uint32_t>(header, field + 4);
     for (std::size_t at = offset; at < offset + size; ++at) named[at] = true;
   }
+  std::vector<HostRange> stray;
   for (std::size_t at = kFixedBytes; at < header.size(); ++at) {
-    if (!named[at] && header[at] != std::byte{0}) return true;
+    if (named[at] || header[at] == std::byte{0}) continue;
+    if (stray.empty() || stray.back().end().value != at) stray.push_back({{at}, 0});
+    ++stray.back().length;
   }
-  return false;
+  return stray;
 }
 
 }  // namespace
+
+Result<> Header::check_size(std::uint64_t virtual_size) const {
+  if (divide_up(clusters(virtual_size), 8) <= kBitmapBytesMax) return {};
+  return fail(EFBIG, concat("a disk of ", virtual_size, " bytes has too many clusters of ", cluster_size(),
+                            " bytes; add-cow images as large as this need larger clusters"));
+}
 
 Result<Header> read_header(Storage& storage) {
   std::array<std::byte, kFixedBytes> fixed{};
@@ -84,7 +93,7 @@ Result<Header> read_header(Storage& storage) {
   header.image_name = TRY(read_name(area, 12, "image file"));
   header.backing.format = TRY(read_format(area, 44, "backing"));
   header.image_format = TRY(read_format(area, 60, "image"));
-  header.stray_bytes = has_stray_bytes(area);
+  header.stray_bytes = stray_bytes_of(area);
   if (header.image_name.empty()) return fail(EINVAL, "add-cow header: the name of the image file is missing");
   if (!header.backing.name.empty() && header.backing.format.empty()) {
     return fail(EINVAL, "add-cow header: the backing file has a name but no format");
@@ -121,6 +130,20 @@ Result<std::vector<std::byte>> encode_header(const Header& header) {
   put_text(60, header.image_format);
   put_text(kFixedBytes + header.backing.name.size(), header.image_name);
   return bytes;
+}
+
+Result<> set_all_bits(Storage& storage, const Header& header, std::uint64_t virtual_size) {
+  const std::uint64_t clusters = header.clusters(virtual_size);
+  const std::vector<std::byte> ones(std::min<std::uint64_t>(clusters / 8, 1U << 20U), std::byte{0xff});
+  std::uint64_t done = 0;
+  while (done < clusters / 8) {
+    const auto piece = std::min<std::uint64_t>(ones.size(), clusters / 8 - done);
+    TRY(storage.write({header.bitmap_offset() + done}, std::span(ones).first(piece)));
+    done += piece;
+  }
+  const std::array<std::byte, 1> rest{static_cast<std::byte>((1U << (clusters % 8)) - 1)};
+  if (clusters % 8 == 0) return {};
+  return storage.write({header.bitmap_offset() + done}, rest);
 }
 
 Result<> write_compatible(Storage& storage, std::uint64_t compatible) {

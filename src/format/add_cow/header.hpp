@@ -13,6 +13,9 @@ inline constexpr std::size_t kFixedBytes = 76;
 inline constexpr unsigned kClusterBitsMin = 12;
 inline constexpr unsigned kClusterBitsMax = 21;
 inline constexpr std::size_t kFormatBytes = 16;
+/// Disks that need a larger bitmap (32 TiB of 4 KiB clusters, 512 TiB of 64 KiB ones) are refused: it is walked through
+/// whenever the whole disk is looked at.
+inline constexpr std::uint64_t kBitmapBytesMax = 1U << 30U;
 
 enum Compatible : std::uint64_t { kAllAllocated = 1, kCopyOnRead = 2, kStream = 4 };  // the last two are penstock's own
 
@@ -29,7 +32,7 @@ struct Header {
   BackingReference backing;
   std::string image_name;
   std::string image_format = "raw";
-  bool stray_bytes = false;  ///< the names area holds bytes that belong to no name
+  std::vector<HostRange> stray_bytes;  ///< of the names area: what belongs to no name and is not zero
 
   [[nodiscard]] std::uint32_t cluster_size() const { return 1U << cluster_bits; }
   /// Where the bitmap begins: the size of the header.
@@ -42,12 +45,16 @@ struct Header {
   [[nodiscard]] std::uint64_t bitmap_bytes(std::uint64_t virtual_size) const {
     return align_up(divide_up(clusters(virtual_size), 8), cluster_size());
   }
+  /// EFBIG for a disk whose bitmap would be too large.
+  [[nodiscard]] Result<> check_size(std::uint64_t virtual_size) const;
 };
 
 /// Reads and validates. Errors: EINVAL (not add-cow, nonsense), ENOTSUP (unknown features, header size, image format).
 [[nodiscard]] Result<Header> read_header(Storage& storage);
 /// The whole header area, names included. Errors: ENOSPC when the names do not fit.
 [[nodiscard]] Result<std::vector<std::byte>> encode_header(const Header& header);
+/// Sets the bits of all clusters. Not durable before a flush.
+[[nodiscard]] Result<> set_all_bits(Storage& storage, const Header& header, std::uint64_t virtual_size);
 /// Writes the compatible features alone, inside the first sector. Not durable before a flush.
 [[nodiscard]] Result<> write_compatible(Storage& storage, std::uint64_t compatible);
 
