@@ -14,8 +14,8 @@
 namespace penstock::fuse {
 
 /// Bytes of the disk by what the top layer says of them: "data", "zero", "missing" (still comes from below) and
-/// "known-zero" (nobody has it). A fragmented disk is looked at for a moment only, and the rest taken to be like the
-/// part that was seen; then "estimated" is true.
+/// "known-zero" (nobody has it). A fragmented disk is looked at in places that are spread over it; then "estimated" is
+/// true.
 [[nodiscard]] Result<nlohmann::ordered_json> describe_provisioned(Image& image);
 
 /// One character for each of `cells` equal parts of the disk: `.` missing, `#` data, `z` zero or nothing, `w` written

@@ -105,6 +105,8 @@ void Provisioner::Job::start() {
     if (state_ != ProvisionState::idle) return;  // cancelled before it began
     state_ = ProvisionState::running;
     at_work_ = true;
+    copy_meter_.count(0, clock_.now());
+    disk_meter_.count(0, clock_.now());
   }
   tell(ProvisionState::running);
   thread_ = std::thread([this] { run(); });

@@ -4,6 +4,7 @@
 
 #include <penstock/clock.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 
@@ -20,13 +21,15 @@ class RateMeter {
   /// A second; 0 before anything is known.
   [[nodiscard]] double rate(std::uint64_t total, Clock::Time now) const {
     if (samples_.empty()) return 0;
-    const auto seconds = std::chrono::duration<double>(now - samples_.front().time).count();
-    return seconds <= 0 ? 0 : static_cast<double>(total - samples_.front().total) / seconds;
+    // The first step is done in no time, and is no rate yet.
+    const auto seconds = std::max(std::chrono::duration<double>(now - samples_.front().time).count(), kShortest);
+    return static_cast<double>(total - samples_.front().total) / seconds;
   }
 
  private:
   static constexpr std::chrono::milliseconds kStep{250};
   static constexpr std::chrono::seconds kWindow{5};
+  static constexpr double kShortest = 0.5;  // seconds
   struct Sample {
     Clock::Time time;
     std::uint64_t total = 0;
