@@ -2,6 +2,7 @@
 #include "format/cluster_set.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace penstock {
 
@@ -36,6 +37,25 @@ bool ClusterSet::overlaps(std::uint64_t first, std::uint64_t count) const {
     if (contains(cluster)) return true;
   }
   return false;
+}
+
+void ClusterSet::visit_absent(std::uint64_t first, std::uint64_t end,
+                              const std::function<bool(std::uint64_t first, std::uint64_t count)>& visit) const {
+  std::vector<std::uint64_t> numbers;
+  for (const auto& [number, page] : pages_) {
+    if (number >= first / kPageClusters && number * kPageClusters < end) numbers.push_back(number);
+  }
+  std::ranges::sort(numbers);
+  // `first` is where the run in hand began: everything up to the cluster looked at is absent.
+  for (const std::uint64_t number : numbers) {
+    const std::uint64_t page_end = std::min(end, (number + 1) * kPageClusters);
+    for (auto cluster = std::max(first, number * kPageClusters); cluster < page_end; ++cluster) {
+      if (!contains(cluster)) continue;
+      if (cluster > first && !visit(first, cluster - first)) return;
+      first = cluster + 1;
+    }
+  }
+  if (first < end) visit(first, end - first);
 }
 
 }  // namespace penstock

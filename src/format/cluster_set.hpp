@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 
 namespace penstock {
@@ -17,6 +18,10 @@ class ClusterSet {
   [[nodiscard]] bool contains(std::uint64_t cluster) const;
   /// Whether any of `count` clusters from `first` on is in the set.
   [[nodiscard]] bool overlaps(std::uint64_t first, std::uint64_t count) const;
+  /// Calls `visit(first, count)` for each run of [first, end) that is not in the set, in order, until it returns false.
+  /// Time goes by what is in the set, not by `end`.
+  void visit_absent(std::uint64_t first, std::uint64_t end,
+                    const std::function<bool(std::uint64_t first, std::uint64_t count)>& visit) const;
   [[nodiscard]] bool empty() const { return pages_.empty(); }
 
  private:

@@ -34,15 +34,10 @@ class Checker {
   std::vector<HostRange> unused() const {
     constexpr std::size_t kRunsMax = (1U << 20U) / sizeof(HostRange);
     std::vector<HostRange> runs;
-    for (std::uint64_t at = header_.header_size; at < last_used_ && runs.size() < kRunsMax; ++at) {
-      if (used_.contains(at)) continue;
-      const HostOffset offset{at * header_.cluster_size};
-      if (!runs.empty() && runs.back().end() == offset) {
-        runs.back().length += header_.cluster_size;
-      } else {
-        runs.push_back({offset, header_.cluster_size});
-      }
-    }
+    used_.visit_absent(header_.header_size, last_used_, [&](std::uint64_t first, std::uint64_t count) {
+      runs.push_back({{first * header_.cluster_size}, count * header_.cluster_size});
+      return runs.size() < kRunsMax;
+    });
     return runs;
   }
 

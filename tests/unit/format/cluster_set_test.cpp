@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+#include <vector>
+
 namespace penstock {
 namespace {
 
@@ -25,6 +28,27 @@ TEST(ClusterSet, IsEmptyAgainWhenAllIsErased) {
   set.erase((1ULL << 47U) + 1, 2);
   EXPECT_TRUE(set.empty());
   set.erase(5);
+}
+
+TEST(ClusterSet, TellsWhatIsAbsentInOrder) {
+  ClusterSet set;
+  set.insert(3);
+  set.insert(4095, 3);
+  set.insert(1ULL << 50U);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> runs;
+  const auto note = [&](std::uint64_t first, std::uint64_t count) {
+    runs.emplace_back(first, count);
+    return true;
+  };
+  using Runs = decltype(runs);
+  set.visit_absent(1, (1ULL << 50U) + 5, note);
+  EXPECT_EQ(runs, (Runs{{1, 2}, {4, 4091}, {4098, (1ULL << 50U) - 4098}, {(1ULL << 50U) + 1, 4}}));
+  runs.clear();
+  set.visit_absent(3, 4, note);
+  EXPECT_TRUE(runs.empty());
+  set.visit_absent(4000, 4096, note);
+  EXPECT_EQ(runs, (Runs{{4000, 95}}));
+  set.visit_absent(0, 5000, [&](std::uint64_t, std::uint64_t) { return false; });
 }
 
 }  // namespace
