@@ -49,7 +49,7 @@ struct Progress {
 };
 
 /// Populates the whole image in the background, slower than requests and never in their way: while the guest is busy
-/// one thread copies, with pauses as long as its work. Then it finishes: flush, and the top lets go of the layers that
+/// one thread copies, in short steps with longer pauses. Then it finishes: flush, and the top lets go of the layers that
 /// it no longer needs, in one durable change of its header. Progress survives a restart because it is read from the
 /// top layer, not remembered.
 /// Units: bytes, bytes per second of data copied. Threads: any call from any thread but the destructor.

@@ -18,15 +18,27 @@ namespace {
 // Where there is nothing to read, how much one piece may cover.
 constexpr std::uint64_t kZeroPieceMax = 1ULL << 40U;
 
+/// Kept by its thread: fresh memory costs as much as reading into it.
+std::span<std::byte> fetch_buffer(std::uint64_t size) {
+  constexpr std::uint64_t kKeptMax = 4U << 20U;
+  thread_local std::unique_ptr<std::byte[]> bytes;
+  thread_local std::uint64_t room = 0;
+  if (room < size || room > kKeptMax) {
+    bytes.reset();
+    bytes = std::make_unique_for_overwrite<std::byte[]>(size);
+    room = size;
+  }
+  return {bytes.get(), size};
+}
+
 }  // namespace
 
-/// What is to be stored in whole units.
+/// What is to be stored in whole units. Valid until the thread fetches again.
 struct Image::Impl::Fetched {
   struct Piece {
     GuestRange range;
-    std::span<const std::byte> bytes;  // in a buffer; none: zeroes
+    std::span<const std::byte> bytes;  // none: zeroes
   };
-  std::vector<std::unique_ptr<std::byte[]>> buffers;
   std::vector<Piece> pieces;
 };
 
@@ -119,6 +131,7 @@ Result<std::vector<GuestRange>> Image::Impl::runs_missing(GuestRange range) {
 Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base) {
   const SharedLock chain(chain_mutex_);
   Fetched fetched;
+  std::span<std::byte> room;
   for (auto run : TRY(runs_missing(range))) {
     while (!run.empty()) {
       const auto needed = TRY(needed_from_below(run, base));
@@ -129,9 +142,11 @@ Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base)
         fetched.pieces.push_back({part, {}});
         continue;
       }
-      auto& buffer = fetched.buffers.emplace_back(std::make_unique_for_overwrite<std::byte[]>(part.length));
-      TRY(backing_->read(part.offset, {buffer.get(), part.length}));
-      std::span<const std::byte> rest(buffer.get(), part.length);
+      if (room.empty()) room = fetch_buffer(range.end() - part.offset);
+      const auto buffer = room.first(part.length);
+      room = room.subspan(part.length);
+      TRY(backing_->read(part.offset, buffer));
+      std::span<const std::byte> rest(buffer);
       for (auto at = part.offset; !rest.empty();) {
         const auto same = first_zero_run(at, rest, geometry_.allocation_unit);
         fetched.pieces.push_back(

@@ -22,9 +22,15 @@ constexpr milliseconds kSlice{20};
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{30000};
 constexpr milliseconds kLongestPauseForRoom{2000};
-// A busy guest's share: pauses as long as the work, but not shorter than what a request may take.
-constexpr milliseconds kShortestGiveWay{1};
+// Beside a busy guest: steps so short that a request is not held up for long by one, and pauses that leave it most of
+// the machine.
+constexpr std::uint64_t kBusyStepBytes = 64U << 10U;
+constexpr unsigned kGiveWayFactor = 3;
+constexpr std::chrono::microseconds kShortestGiveWay{300};
 constexpr milliseconds kLongestGiveWay{50};
+constexpr milliseconds kBusyFor{20};
+// So much copied data at most waits for the flush, whatever the interval: the disk is kept at work.
+constexpr std::uint64_t kUnflushedMax = 256U << 20U;
 
 bool means_no_room(const Error& error) {
   return error.is(ENOSPC) || error.is(EDQUOT);
@@ -221,7 +227,7 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
     std::uint64_t length = found.length;
     GuestRange step{{align_down(cursor_.value, cluster)}, 0};
     if (found.missing) {
-      auto most = found.known_zero ? kZeroStepBytes : kStepBytes;
+      auto most = found.known_zero ? kZeroStepBytes : guest_is_busy() ? kBusyStepBytes : kStepBytes;
       if (rate != 0 && !found.known_zero) most = std::clamp(rate / kStepsPerSecond, std::uint64_t{4096}, most);
       most = align_up(most, cluster);
       const auto boundary = align_down(cursor_.value, most) + most;
@@ -248,6 +254,7 @@ bool Provisioner::Job::do_step(GuestRange step) {
       populated_.zeroed += done->zeroed;
       populated_.left += done->left;
       passed_ += step.length;
+      unflushed_ += done->copied;
       limiter_.charge(done->copied, now);
       copy_meter_.count(populated_.copied, now);
       disk_meter_.count(passed_, now);
@@ -267,8 +274,10 @@ bool Provisioner::Job::do_step(GuestRange step) {
 Result<> Provisioner::Job::flush_when_due() {
   {
     const MutexLock lock(mutex_);
-    if (flushing_ || clock_.now() - flushed_ < options_.flush_interval) return {};
+    const bool due = clock_.now() - flushed_ >= options_.flush_interval || unflushed_ >= kUnflushedMax;
+    if (flushing_ || !due) return {};
     flushing_ = true;
+    unflushed_ = 0;
   }
   auto flushed = image_.flush();
   const MutexLock lock(mutex_);
@@ -315,20 +324,21 @@ bool Provisioner::Job::try_again(const Error& error, unsigned tries) {
 
 bool Provisioner::Job::guest_is_busy() {
   const auto activity = image_.activity();
+  const auto now = clock_.now();
   const MutexLock lock(mutex_);
-  const bool busy = activity.in_flight != 0 || activity.requests != requests_seen_;
+  if (activity.in_flight != 0 || activity.requests != requests_seen_) busy_until_ = now + kBusyFor;
   requests_seen_ = activity.requests;
-  return busy;
+  return now < busy_until_;
 }
 
 void Provisioner::Job::give_way(unsigned slot, nanoseconds last_step) {
   if (slot == 0) {
-    if (guest_is_busy()) sleep(std::clamp<nanoseconds>(last_step, kShortestGiveWay, kLongestGiveWay));
+    if (guest_is_busy()) sleep(std::clamp<nanoseconds>(last_step * kGiveWayFactor, kShortestGiveWay, kLongestGiveWay));
     return;
   }
   // Only the first slot goes on beside a guest.
-  while (image_.activity().in_flight != 0) {
-    if (!sleep(kShortestGiveWay)) return;
+  while (guest_is_busy()) {
+    if (!sleep(kBusyFor / 4)) return;
   }
 }
 
