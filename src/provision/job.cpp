@@ -29,8 +29,8 @@ constexpr unsigned kGiveWayFactor = 3;
 constexpr std::chrono::microseconds kShortestGiveWay{300};
 constexpr milliseconds kLongestGiveWay{50};
 constexpr milliseconds kBusyFor{20};
-// So much copied data at most waits for the flush, whatever the interval: the disk is kept at work.
-constexpr std::uint64_t kUnflushedMax = 256U << 20U;
+// So much copied data at most waits for the flush, whatever the interval.
+constexpr std::uint64_t kUnflushedMax = 4ULL << 30U;
 
 bool means_no_room(const Error& error) {
   return error.is(ENOSPC) || error.is(EDQUOT);
