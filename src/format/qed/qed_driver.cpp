@@ -129,6 +129,22 @@ Result<std::uint64_t> Driver::entry(HostOffset table, GuestOffset cluster) {
                         header_.is_data_offset(value, end_) ? " overlaps a table" : " is no cluster of the file"));
 }
 
+/// How many entries from `index` on, at most `count`, are `value` (0 or 1). Page by page: a table may have 2^27 of
+/// them. What cannot be read ends the run, and is reported when it is asked for.
+std::uint64_t Driver::run_of(HostOffset table, std::uint64_t index, std::uint64_t count, std::uint64_t value) {
+  std::uint64_t found = 0;
+  while (found < count) {
+    const auto first = slot(table, index + found);
+    if (!first) break;
+    const auto bytes = first->page->bytes();
+    std::size_t at = first->at;
+    for (; at < bytes.size() && found < count; at += 8, ++found) {
+      if (load_le<std::uint64_t>(bytes, at) != value) return found;
+    }
+  }
+  return found;
+}
+
 Result<Mapping> Driver::map(GuestRange want) {
   const SharedLock lock(mutex_);
   std::uint64_t index = l1_index(want.offset);
@@ -156,9 +172,13 @@ Result<Mapping> Driver::map(GuestRange want) {
     mapping.host_offset = {first + skip};
     mapping.in_place = writable_;
   }
+  if (first <= kZeroCluster && want.offset.value + mapping.length < end) {
+    const std::uint64_t left = divide_up(end - want.offset.value - mapping.length, cluster_size_);
+    mapping.length += run_of(table, l2_index(cluster) + 1, left, first) * cluster_size_;
+  }
   std::uint64_t expected = first;
-  while (want.offset.value + mapping.length < end) {
-    if (first > kZeroCluster) expected += cluster_size_;
+  while (first > kZeroCluster && want.offset.value + mapping.length < end) {
+    expected += cluster_size_;
     const auto next = entry(table, want.offset + mapping.length);
     if (!next || *next != expected) break;
     mapping.length += cluster_size_;

@@ -64,6 +64,8 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<HostOffset> l2_table_for_change(std::uint64_t index) REQUIRES(mutex_);
   /// The entry, when it is one that the format knows and leads to data.
   [[nodiscard]] Result<std::uint64_t> entry(HostOffset table, GuestOffset cluster) REQUIRES_SHARED(mutex_);
+  [[nodiscard]] std::uint64_t run_of(HostOffset table, std::uint64_t index, std::uint64_t count, std::uint64_t value)
+      REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<HostOffset> allocate(std::uint64_t bytes) REQUIRES(mutex_);
   void release(HostRange room);
   [[nodiscard]] Result<> before_allocation() REQUIRES(mutex_);
