@@ -185,6 +185,58 @@ TEST_F(Qcow2Check, WhatCannotBeKnownIsLeftAlone) {
   }
 }
 
+TEST_F(Qcow2Check, L1EntryThatLeadsNowhereIsLeftAlone) {
+  for (const std::uint64_t value :
+       {4 * kCluster + 512, 1000 * kCluster, 4 * kCluster | 1, 4 * kCluster | std::uint64_t{1} << 56U}) {
+    make();
+    put(3 * kCluster, value | kCopiedFlag);
+    EXPECT_NE(check().corruptions, 0U) << std::hex << value;
+    check(Repair::all);
+    EXPECT_EQ(get(3 * kCluster) & ~kCopiedFlag, value) << std::hex << value;
+    EXPECT_NE(check().corruptions, 0U) << std::hex << value;
+  }
+}
+
+TEST_F(Qcow2Check, CountTooHighIsLoweredByEitherRepairAndFlagsFollow) {
+  for (const Repair repair : {Repair::leaks, Repair::all}) {
+    make();
+    put_count(9, 3);
+    EXPECT_EQ(check().leaks, 1U);
+    EXPECT_EQ(check(repair).leaks_fixed, 1U);
+    EXPECT_EQ(entry(4) & kCopiedFlag, kCopiedFlag);
+    expect_clean();
+  }
+}
+
+TEST_F(Qcow2Check, CopiedFlagsAreMendedByTheRepairOfLeaksOnlyWhenNothingElseIsWrong) {
+  make();
+  put_entry(4, entry(4) & ~kCopiedFlag);
+  put(3 * kCluster, get(3 * kCluster) & ~kCopiedFlag);
+  EXPECT_EQ(check().corruptions, 2U);
+  EXPECT_EQ(check(Repair::leaks).corruptions_fixed, 2U);
+  expect_clean();
+  put_entry(4, entry(4) & ~kCopiedFlag);
+  put_entry(3, 8 * kCluster | kCopiedFlag | 2);  // cannot be mended
+  check(Repair::leaks);
+  EXPECT_EQ(entry(4) & kCopiedFlag, 0U);
+  check(Repair::all);
+  EXPECT_EQ(entry(4) & kCopiedFlag, kCopiedFlag);
+}
+
+TEST_F(Qcow2Check, SubclustersThatAreDataAndZeroAtOnceAreLeftAlone) {
+  CreateRequest request;
+  request.size = 1U << 20U;
+  request.options = {{"cluster_size", "16k"}, {"extended_l2", "on"}, {"preallocation", "metadata"}};
+  must(must(kFormat.plan_create(request))->write(image_, nullptr));
+  const std::uint64_t l2 = get(get(40)) & ~kCopiedFlag;
+  const std::uint64_t descriptor = get(l2 + 16);
+  put(l2 + 24, 1ULL << 32U | 1);
+  EXPECT_EQ(check().corruptions, 1U);
+  EXPECT_EQ(check(Repair::all).corruptions, 1U);
+  EXPECT_EQ(get(l2 + 16), descriptor);
+  EXPECT_EQ(get(l2 + 24), 1ULL << 32U | 1);
+}
+
 TEST_F(Qcow2Check, EntryLeadingToMetadataLeavesItItsReference) {
   for (const std::uint64_t target : {0U, 1U, 2U, 3U, 4U}) {
     make();
