@@ -47,6 +47,17 @@ make_image -f qed old.qed 5G
 io -c 'write 1M 100k' -c 'write -z 4M 64k' old.qed
 make_image -f qed -b base.raw -F raw -o cluster_size=4k old_overlay.qed 3M
 io -c 'write 2M 5k' old_overlay.qed
+make_image -f qed -o cluster_size=4k,table_size=2 small.qed 64M
+io -c 'write 0 12k' -c 'write -z 8k 8k' -c 'write 4M 4k' -c 'write 20M 100k' -c 'write -z 30M 1M' small.qed
+make_image -f qed -o cluster_size=1M,table_size=4 large.qed 1536M
+io -c 'write 3M 2M' -c 'write -z 7M 2M' -c 'write 1G 64k' large.qed
+make_image -f qed -b old_overlay.qed -F qed middle.qed 4M
+io -c 'write -z 64k 128k' -c 'write 1M 64k' -c 'write -z 2M 64k' middle.qed
+make_image -f qcow2 -b middle.qed -F qed -o extended_l2=on,cluster_size=64k above.qcow2 5M
+io -d unmap -c 'write 0 6k' -c 'write -z 10k 4k' -c 'write -z 1M 64k' -c 'discard 128k 64k' -c 'write 3M 128k' \
+  -c 'write -zu 3M 32k' -c 'write -z 3136k 64k' above.qcow2
+make_image -f qed -b short.raw -F raw long.qed 1M
+io -c 'write -z 64k 64k' -c 'write 512k 64k' long.qed
 mkdir below
 make_image -f qcow2 below/base.qcow2 4M
 (cd below && make_image -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2)
@@ -64,7 +75,8 @@ io -c 'write -P 3 0 1M' packed_from.qcow2
 qemu-img convert -c -O qcow2 -o compression_type=zstd packed_from.qcow2 packed.qcow2
 make_image --object secret,id=s,data=pw -f qcow2 -o encrypt.format=aes,encrypt.key-secret=s aes.qcow2 1M
 readable=(base.raw short.raw fresh.qcow2 empty.qcow2 v2.qcow2 small.qcow2 large.qcow2 overlay.qcow2 top.qcow2 long.qcow2
-  longer.qcow2 below/overlay.qcow2 data.qcow2 data_raw.qcow2 snapshots.qcow2 old.qed old_overlay.qed)
+  longer.qcow2 below/overlay.qcow2 data.qcow2 data_raw.qcow2 snapshots.qcow2 old.qed old_overlay.qed small.qed large.qed
+  middle.qed above.qcow2 long.qed)
 
 say "info"
 for image in "${readable[@]}" packed.qcow2 aes.qcow2; do
@@ -90,7 +102,7 @@ same map --output=json -U top.qcow2
 
 say "check"
 for image in fresh.qcow2 empty.qcow2 v2.qcow2 small.qcow2 large.qcow2 overlay.qcow2 top.qcow2 data.qcow2 snapshots.qcow2 \
-  packed.qcow2 old.qed old_overlay.qed; do
+  packed.qcow2 old.qed old_overlay.qed small.qed large.qed middle.qed above.qcow2 long.qed; do
   same check "$image"
   same check --output json "$image"
   same check -q "$image"

@@ -84,6 +84,7 @@ class Checker {
       ++report_.corruptions;
       return {};
     }
+    last_data_ = 0;  // between tables there is no order to be broken
     return visit_table(storage_, header_, {entry},
                        [&](std::uint64_t slot, std::uint64_t value) { return check_l2_entry({entry}, slot, value); });
   }

@@ -90,6 +90,15 @@ TEST_F(QedCheck, SoundImageIsCountedAndNotTouched) {
   expect_clean();
 }
 
+TEST_F(QedCheck, FragmentsAreCountedWithinATableAsQemuDoes) {
+  must(image_->truncate(13 * kCluster));
+  put(kL1 + 8, 9 * kCluster);  // a second table, whose data lies behind it
+  put(9 * kCluster, 11 * kCluster);
+  EXPECT_EQ(check().fragmented_clusters, 0U);
+  put(kL2 + 7 * 8, 12 * kCluster);
+  EXPECT_EQ(check().fragmented_clusters, 1U);
+}
+
 TEST_F(QedCheck, L1EntryThatLeadsToNoTableIsCleared) {
   for (const std::uint64_t entry :
        std::vector<std::uint64_t>{1, kL2 + 512, 9 * kCluster, 8 * kCluster, 1ULL << 63U, ~0ULL}) {
