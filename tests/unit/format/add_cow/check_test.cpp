@@ -143,6 +143,14 @@ TEST_F(AddCowCheck, MissingPartOfTheBitmapMeansTheBackingFile) {
   expect_clean();
 }
 
+TEST_F(AddCowCheck, BitmapThatIsAHoleAndEndsAnywhereIsRead) {
+  must(image_->write_zeroes({{kBitmap}, kCluster}, Zeroing::may_unmap));
+  for (const std::uint64_t length : {1U, 5U, 8U, 13U}) {
+    must(image_->truncate(kBitmap + length));
+    EXPECT_EQ(check().allocated_clusters, 0U) << length;
+  }
+}
+
 TEST_F(AddCowCheck, CompleteImageGetsTheBitsItLacks) {
   make(false);
   expect_clean();
