@@ -232,8 +232,6 @@ Result<L2Entry> Driver::zeroed(const L2Entry& old, const Part& part, Zeroing zer
   const bool unmap = zeroing == Zeroing::may_unmap;
   const bool has_backing = hides_backing_;
   const ClusterKind kind = cluster_kind(header_, old);
-  // The data file alone must be the disk: zeroes have to be written there.
-  if (header_.raw_data_file()) return unsupported("zeroes go to the raw data file");
   if (header_.version < 3) {
     if (has_backing) return unsupported("version 2 has no zero clusters");
     if (unmap || kind == ClusterKind::unallocated || kind == ClusterKind::compressed) return L2Entry{};
@@ -276,11 +274,13 @@ Result<std::uint64_t> Driver::publish_zero(GuestRange units, Zeroing zeroing) {
   std::uint64_t done = 0;
   {
     const ExclusiveLock lock(mutex_);
-    done = TRY(change_entries(units, [&](const L2Entry& old, const Part& part) {
-      mutex_.assert_held_shared();
-      return zeroed(old, part, zeroing);
-    }));
-    if (header_.has_data_file() && zeroing == Zeroing::may_unmap) {
+    const bool raw_data = header_.raw_data_file();
+    done =
+        TRY(raw_data ? zero_raw_data(units, zeroing) : change_entries(units, [&](const L2Entry& old, const Part& part) {
+          mutex_.assert_held_shared();
+          return zeroed(old, part, zeroing);
+        }));
+    if (header_.has_data_file() && !raw_data && zeroing == Zeroing::may_unmap) {
       // Nothing refers to these bytes any more, or both what was and what will be there is zero to the guest.
       TRY(data_->discard({{units.offset.value}, done}));
     }

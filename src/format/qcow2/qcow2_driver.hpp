@@ -114,6 +114,9 @@ class Driver final : public FormatDriver {
       REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<L2Entry> zeroed_subclusters(const L2Entry& old, const Part& part, Zeroing zeroing) const
       REQUIRES_SHARED(mutex_);
+  [[nodiscard]] Result<L2Entry> zeroed_over_raw_data(const L2Entry& old, const Part& part) const
+      REQUIRES_SHARED(mutex_);
+  [[nodiscard]] Result<std::uint64_t> zero_raw_data(GuestRange units, Zeroing zeroing) REQUIRES(mutex_);
   [[nodiscard]] L2Entry discarded(const L2Entry& old) const REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<> flush_when_much_is_pending();
 

@@ -83,6 +83,9 @@ constexpr Row kRows[] = {
     {"data file backing", 'D', "RZZ", "DDD"},
     {"data file backing", 'Z', "ZZZ", "ZZZ"},
     {"data file backing", 'R', "RZZ", "RRR"},
+    // The data file alone is the disk: zeroes are in it, and in the map.
+    {"raw data file", 'D', "RRD", "DDD"},
+    {"raw data file", 'R', "RRR", "RRR"},
     // QED never unlinks a data cluster: nothing could use it again. Its room is given back as a hole.
     {"qed", 'U', "UUU", "UUU"},
     {"qed", 'D', "DDD", "DDD"},
@@ -108,6 +111,7 @@ Shape shape_of(std::string_view name) {
   if (name == "v2") shape.options = {{"compat", "0.10"}};
   if (name == "extended") shape.options = {{"extended_l2", "on"}};
   if (name == "data file") shape.options = {{"data_file", "data"}};
+  if (name == "raw data file") shape.options = {{"data_file", "data"}, {"data_file_raw", "on"}};
   if (name == "add-cow") shape.options = {{"image_file", "data"}};
   if (name != "raw") shape.options["cluster_size"] = std::to_string(kCluster);
   return shape;
