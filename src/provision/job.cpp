@@ -195,7 +195,11 @@ void Provisioner::Job::work(unsigned slot) {
     give_way(slot, last_step);
     wait_for_tokens();
     const auto step = next_step();
-    if (!step) return;
+    if (!step) {
+      const MutexLock lock(mutex_);
+      exhausted_ = true;
+      return;
+    }
     const auto began = clock_.now();
     if (!do_step(*step)) return;
     last_step = clock_.now() - began;
@@ -338,6 +342,10 @@ void Provisioner::Job::give_way(unsigned slot, nanoseconds last_step) {
   }
   // Only the first slot goes on beside a guest.
   while (guest_is_busy()) {
+    {
+      const MutexLock lock(mutex_);
+      if (exhausted_) return;
+    }
     if (!sleep(kBusyFor / 4)) return;
   }
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # fio reads back what it wrote, by checksum: four jobs at once, random 4k to 256k, direct and buffered, on the mounted
-# file and on a loop device over it. The argument says what the image holds before: fresh, allocated or overlay.
+# file and on a loop device over it. The argument says what the image holds before: fresh, allocated, overlay, or an
+# overlay that is streamed meanwhile and loses its backing file.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need_loop
 need fio qemu-img
-state=${1:?fresh, allocated or overlay}
+state=${1:?fresh, allocated, overlay or streamed}
 
 size=64M
 image=$work/disk.qcow2
@@ -16,7 +17,7 @@ case $state in
     random_bytes 1 $((64 << 20)) "$work/data.raw"
     qemu-img convert -f raw -O qcow2 "$work/data.raw" "$image"
     ;;
-  overlay)
+  overlay | streamed)
     random_bytes 1 $((64 << 20)) "$work/data.raw"
     qemu-img convert -c -f raw -O qcow2 "$work/data.raw" "$work/base.qcow2"
     qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 "$image"
@@ -41,7 +42,11 @@ verify_on() {
 for where in mount loop-direct loop-buffered; do
   for direct in 1 0; do
     cp "$work/untouched" "$image"
-    mount_image -f qcow2 "$image"
+    if [ "$state" = streamed ]; then
+      mount_image -f qcow2 --stream --stream-speed 30M "$image"
+    else
+      mount_image -f qcow2 "$image"
+    fi
     case $where in
       mount) verify_on "$view" $direct ;;
       loop-*)
@@ -50,8 +55,10 @@ for where in mount loop-direct loop-buffered; do
         detach_loop "$loop" "$view"
         ;;
     esac
+    [ "$state" != streamed ] || "$penstock" stream wait "$mountpoint" >/dev/null || fail "the stream did not end"
     cp --sparse=always "$view" "$work/model.raw"
     unmount_image
+    [ "$state" != streamed ] || not grep -q base.qcow2 <(qemu-img info "$image") || fail "still names its backing file"
     check_clean "$image"
     compare_with_raw "$image" "$work/model.raw"
   done
