@@ -49,11 +49,10 @@ struct Progress {
 };
 
 /// Populates the whole image in the background, slower than requests and never in their way: while the guest is busy
-/// one thread copies, in short steps with longer pauses. Then it finishes: flush, and the top lets go of the layers that
-/// it no longer needs, in one durable change of its header. Progress survives a restart because it is read from the
-/// top layer, not remembered.
-/// Units: bytes, bytes per second of data copied. Threads: any call from any thread but the destructor.
-/// Errors: from wait() alone.
+/// one thread copies, in short steps with longer pauses. Then it finishes: flush, and the top lets go of the layers
+/// that it no longer needs, in one durable change of its header. Progress survives a restart because it is read from
+/// the top layer, not remembered. Units: bytes, bytes per second of data copied. Threads: any call from any thread but
+/// the destructor. Errors: from wait() alone.
 class Provisioner {
  public:
   /// `image`, `background` and `clock` outlive this. `changed` is told each new state, from the job's threads; it must

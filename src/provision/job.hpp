@@ -78,7 +78,7 @@ class Provisioner::Job {
   Populated populated_ GUARDED_BY(mutex_);
   std::uint64_t errors_ GUARDED_BY(mutex_) = 0;
   std::optional<Error> error_ GUARDED_BY(mutex_);
-  bool exhausted_ GUARDED_BY(mutex_) = false;  // no step is left
+  bool exhausted_ GUARDED_BY(mutex_) = false;       // no step is left
   std::uint64_t unflushed_ GUARDED_BY(mutex_) = 0;  // bytes copied since the last flush began
   std::uint64_t requests_seen_ GUARDED_BY(mutex_) = 0;
   Clock::Time busy_until_ GUARDED_BY(mutex_);  // the guest counts as busy
