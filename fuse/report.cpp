@@ -35,7 +35,7 @@ Json describe_image(const LayerInfo& layer) {
 
 }  // namespace
 
-Json describe_nodes(const std::vector<LayerInfo>& layers, bool writable) {
+Json describe_nodes(const std::vector<LayerInfo>& layers, bool writable, const std::string& detect_zeroes) {
   Json nodes = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const LayerInfo& layer = layers[i];
@@ -45,7 +45,7 @@ Json describe_nodes(const std::vector<LayerInfo>& layers, bool writable) {
                  {"ro", i != 0 || !writable},
                  {"encrypted", layer.details.encrypted},
                  {"backing_file_depth", layers.size() - 1 - i},
-                 {"detect_zeroes", "off"},
+                 {"detect_zeroes", i == 0 ? detect_zeroes : "off"},
                  {"cache", {{"writeback", true}, {"direct", false}, {"no-flush", false}}},
                  {"write_threshold", 0},
                  {"image", describe_image(layer)}};

@@ -219,10 +219,10 @@ void Service::add_commands() {
     return Json{{"status", "running"}, {"singlestep", false}, {"running", true}};
   });
   control_->on_command("query-named-block-nodes", [this](const Json&) -> Result<Json> {
-    return describe_nodes(TRY(layers()), image_->writable());
+    return describe_nodes(TRY(layers()), image_->writable(), options_.detect_zeroes);
   });
   control_->on_command("query-block", [this](const Json&) -> Result<Json> {
-    const auto nodes = describe_nodes(TRY(layers()), image_->writable());
+    const auto nodes = describe_nodes(TRY(layers()), image_->writable(), options_.detect_zeroes);
     return Json::array({{{"device", control::StreamJob::kDevice},
                          {"type", "unknown"},
                          {"removable", false},
