@@ -43,12 +43,15 @@ Result<std::uint64_t> option_size(const OptionMap& options, const char* name, st
   if (found == options.end()) return otherwise;
   const std::string& text = found->second;
   std::uint64_t number = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  // As QEMU reads sizes: hexadecimal ones have no suffix.
+  const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+  const auto [end, problem] =
+      std::from_chars(text.data() + (hexadecimal ? 2 : 0), text.data() + text.size(), number, hexadecimal ? 16 : 10);
   const std::string suffix = lower_case({end, text.data() + text.size()});
   constexpr std::string_view kSuffixes = "bkmgtpe";
   const auto power = suffix.empty() ? 0 : kSuffixes.find(suffix.front());
   const auto shift = static_cast<unsigned>(power * 10);
-  if (problem != std::errc() || suffix.size() > 1 || power == std::string_view::npos ||
+  if (problem != std::errc() || suffix.size() > (hexadecimal ? 0U : 1U) || power == std::string_view::npos ||
       number > (UINT64_MAX >> shift)) {
     return fail(EINVAL,
                 concat("option '", name, "' expects a size such as 65536, 64k or 2M, not '", printable(text), "'"));
