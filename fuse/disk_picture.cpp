@@ -72,7 +72,13 @@ Result<std::string> draw_cells(Image& image, const Statistics& statistics, std::
     auto at = start;
     for (unsigned i = 0; i < kSamples && at < end; ++i) {
       if (known.guest.empty() || !known.guest.contains(GuestRange{{at}, 1})) {
-        known = TRY(image.extent({{at}, size - at}));
+        const auto extent = image.extent({{at}, size - at});
+        if (!extent) {
+          // What cannot be told is still to come from below, as far as anybody knows.
+          ++bytes[static_cast<std::size_t>(Part::missing)];
+          break;
+        }
+        known = *extent;
       }
       const auto covered = std::min(known.guest.end().value, end) - at;
       bytes[static_cast<std::size_t>(part_of(known))] += covered;

@@ -70,7 +70,7 @@ class Service {
 
  private:
   void add_commands();
-  /// As they are now, with the paths that were made absolute while the working directory was the user's.
+  /// As they are now, with absolute paths.
   Result<std::vector<LayerInfo>> layers();
   Result<Json> status();
   Result<Json> cells(const Json& arguments);
@@ -135,10 +135,7 @@ std::string Service::view_path() const {
 
 Result<std::vector<LayerInfo>> Service::layers() {
   auto now = TRY(image_->layers());
-  for (std::size_t i = 0; i < std::min(now.size(), layers_.size()); ++i) {
-    now[i].path = layers_[i].path;
-    if (i + 1 < layers_.size()) now[i].backing_path = layers_[i + 1].path;
-  }
+  for (std::size_t i = 0; i + 1 < now.size(); ++i) now[i].backing_path = now[i + 1].path;
   return now;
 }
 
@@ -146,6 +143,8 @@ Result<Json> Service::status() {
   const auto layers = TRY(this->layers());
   const auto activity = image_->activity();
   auto guest = view_->statistics().describe();
+  // Damage, or a backing file that is gone, must not hide how the job is doing.
+  const auto provisioned = describe_provisioned(*image_);
   guest["in-flight"] = activity.in_flight;
   return Json{{"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
@@ -168,7 +167,7 @@ Result<Json> Service::status() {
                 {"bytes", activity.copied_on_read},
                 {"failures", activity.copy_on_read_failures}}},
               {"guest", std::move(guest)},
-              {"provisioned", TRY(describe_provisioned(*image_))},
+              {"provisioned", provisioned ? *provisioned : Json()},
               {"finalised", layers_.size() > 1 && layers.size() == 1},
               {"layers", describe_layers(layers)}};
 }
@@ -189,7 +188,10 @@ Result<> Service::start_streaming() {
   if (options_.copy_on_read.value_or(remembered.copy_on_read)) image_->set_copy_on_read(true);
   if (!options_.stream.value_or(remembered.stream && image_->writable())) return {};
   auto started = stream_->start(options_.streaming);
-  if (!started) return Failure(started.error().in(printable(layers_.front().path)));
+  if (started) return {};
+  const auto problem = started.error().in(printable(layers_.front().path));
+  if (options_.stream) return Failure(problem);
+  log_line(LogLevel::warning, concat(problem.message(), "; not streaming"));
   return {};
 }
 
@@ -197,7 +199,7 @@ Json Service::describe(const control::StreamJob::Outcome& outcome) const {
   const auto& layer = layers_.front();
   const auto image = printable(layer.path);
   if (outcome.complete) {
-    const bool whole = options_.streaming.base.empty();
+    const bool whole = !outcome.on_base;
     auto message = concat(image, whole ? ": provisioned and finalised; it needs no backing file any more"
                                        : ": provisioned; it now stands on its new backing file");
     if (whole && layer.format == "add-cow") message += ", and its raw file can be used alone";

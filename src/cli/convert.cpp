@@ -153,6 +153,14 @@ int run_convert(const Flags& flags) {
     if (const auto possible = check_compression(made.format); !possible) {
       return usage_error("convert", possible.error().message());
     }
+    // Both give every cluster its place, uncompressed.
+    const auto preallocation = made.options.find("preallocation");
+    const bool preallocates = preallocation != made.options.end() && preallocation->second != "off";
+    if (preallocates || made.options.contains("data_file")) {
+      return report(Error(ENOTSUP, concat(flags.target, ": compressed clusters and ",
+                                          preallocates ? "preallocation" : "an external data file",
+                                          " exclude each other; leave out one of them")));
+    }
   }
   const Interruptible interruptible;
   const auto done = convert(flags, made, *sparse, interruptible.token());

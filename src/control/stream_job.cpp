@@ -53,7 +53,9 @@ Result<std::uint64_t> speed_of(const Json& arguments) {
   if (!speed->is_number_integer() || (speed->is_number_integer() && !speed->is_number_unsigned() && *speed < 0)) {
     return fail(EINVAL, "Parameter 'speed' expects a non-negative value");
   }
-  return speed->get<std::uint64_t>();
+  const auto value = speed->get<std::uint64_t>();
+  if (value > INT64_MAX) return fail(EINVAL, "Parameter 'speed' is too large");
+  return value;
 }
 
 Result<std::string> text_of(const Json& arguments, const char* key) {
@@ -122,7 +124,9 @@ Result<> StreamJob::start(const StreamRequest& request) {
     return fail(EBUSY, concat("Node '", kDevice, "' is busy: block device is in use by block job: stream"));
   if (!image_.writable()) return fail(EROFS, concat("Block node '", kDevice, "' is read-only"));
   const auto base = TRY(depth_of(request.base));
+  TRY(check_no_snapshots());
   provisioner_.reset();
+  id_ = request.id.empty() ? std::string(kDevice) : request.id;
   if (!background_) background_ = make_background_executor(std::clamp(std::thread::hardware_concurrency(), 1U, 4U));
   if (request.base.empty() && image_.layer_count() > 1) {
     auto start = image_.auto_start();
@@ -142,6 +146,15 @@ Result<> StreamJob::start(const StreamRequest& request) {
   return {};
 }
 
+/// Told at once, not when all is copied.
+Result<> StreamJob::check_no_snapshots() const {
+  const auto layers = TRY(image_.layers());
+  if (layers.size() == 1 || layers.front().details.snapshots.empty()) return {};
+  return fail(ENOTSUP,
+              "the image has internal snapshots, which would lose their backing file; delete them first "
+              "('qemu-img snapshot -d')");
+}
+
 StreamJob::Outcome StreamJob::end() {
   Outcome outcome;
   if (provisioner_ != nullptr) {
@@ -152,6 +165,7 @@ StreamJob::Outcome StreamJob::end() {
     provisioner_.reset();
   }
   outcome.complete = finalised_;
+  outcome.on_base = !request_.base.empty();
   if (outcome.complete) outcome.incomplete = false;
   outcome.remembered = image_.auto_start().stream;
   return outcome;
@@ -167,7 +181,7 @@ Json StreamJob::describe() const {
 Json StreamJob::block_job() const {
   const auto progress = provisioner_->progress();
   Json out = {{"type", "stream"},
-              {"device", kDevice},
+              {"device", id_},
               {"len", progress.length},
               {"offset", progress.offset},
               {"busy", progress.state == ProvisionState::running},
@@ -186,14 +200,20 @@ Result<Provisioner*> StreamJob::active(const Json& arguments) {
   const auto device = TRY(text_of(arguments, "device"));
   const auto name = device.empty() ? TRY(text_of(arguments, "id")) : device;
   if (name.empty()) return fail(EINVAL, "Parameter 'device' is missing");
-  if (name != kDevice || !is_active()) return fail(ENXIO, concat("Block job '", printable(name), "' not found"));
+  if ((name != id_ && name != kDevice) || !is_active())
+    return fail(ENXIO, concat("Block job '", printable(name), "' not found"));
   return provisioner_.get();
 }
 
 void StreamJob::add_commands() {
   server_.on_command("block-stream", [this](const Json& arguments) -> Result<Json> {
-    TRY(only(arguments, {"job-id", "device", "base", "base-node", "backing-file", "speed", "on-error", "auto-finalize",
-                         "auto-dismiss"}));
+    TRY(only(arguments,
+             {"job-id", "device", "base", "base-node", "speed", "on-error", "auto-finalize", "auto-dismiss"}));
+    for (const char* key : {"auto-finalize", "auto-dismiss"}) {
+      if (arguments.contains(key) && arguments[key] != true) {
+        return fail(ENOTSUP, concat("Parameter '", key, "' can only be true"));
+      }
+    }
     const auto device = TRY(text_of(arguments, "device"));
     if (device.empty()) return fail(EINVAL, "Parameter 'device' is missing");
     if (device != kDevice && device != "layer0") {
@@ -202,6 +222,7 @@ void StreamJob::add_commands() {
     }
     StreamRequest request{.bytes_per_second = TRY(speed_of(arguments)),
                           .base = TRY(text_of(arguments, "base")),
+                          .id = TRY(text_of(arguments, "job-id")),
                           .on_error = TRY(policy_of(arguments))};
     const auto node = TRY(text_of(arguments, "base-node"));
     if (!node.empty()) {
@@ -216,12 +237,14 @@ void StreamJob::add_commands() {
     return Json::object();
   });
   server_.on_command("block-job-set-speed", [this](const Json& arguments) -> Result<Json> {
+    TRY(only(arguments, {"device", "speed"}));
     if (!arguments.contains("speed")) return fail(EINVAL, "Parameter 'speed' is missing");
     const auto speed = TRY(speed_of(arguments));
     TRY(active(arguments))->set_speed(speed);
     return Json::object();
   });
   const auto cancel = [this](const Json& arguments) -> Result<Json> {
+    TRY(only(arguments, {"device", "id", "force"}));
     auto* const job = TRY(active(arguments));
     // Told to end: the next mount is not to begin again.
     auto start = image_.auto_start();
@@ -233,11 +256,20 @@ void StreamJob::add_commands() {
     return Json::object();
   };
   const auto pause = [this](const Json& arguments) -> Result<Json> {
-    TRY(active(arguments))->pause();
+    TRY(only(arguments, {"device", "id"}));
+    auto* const job = TRY(active(arguments));
+    if (job->progress().state == ProvisionState::paused) return fail(EINVAL, "Job already paused");
+    job->pause();
     return Json::object();
   };
   const auto resume = [this](const Json& arguments) -> Result<Json> {
-    TRY(active(arguments))->resume();
+    TRY(only(arguments, {"device", "id"}));
+    auto* const job = TRY(active(arguments));
+    const auto state = job->progress().state;
+    if (state != ProvisionState::paused && state != ProvisionState::waiting) {
+      return fail(EINVAL, "Can't resume a job that was not paused");
+    }
+    job->resume();
     return Json::object();
   };
   for (const char* prefix : {"block-job-", "job-"}) {
@@ -254,7 +286,7 @@ void StreamJob::add_commands() {
     auto out = Json::array();
     if (!is_active()) return out;
     const auto progress = provisioner_->progress();
-    Json job = {{"id", kDevice},
+    Json job = {{"id", id_},
                 {"type", "stream"},
                 {"status", job_status(progress.state)},
                 {"current-progress", progress.offset},
@@ -276,12 +308,12 @@ void StreamJob::post(std::string_view event, Json data) {
 }
 
 void StreamJob::post_status(std::string_view status) {
-  post("JOB_STATUS_CHANGE", {{"status", status}, {"id", kDevice}});
+  post("JOB_STATUS_CHANGE", {{"status", status}, {"id", id_}});
 }
 
 void StreamJob::on_change(const Progress& progress) {
   const auto ended = [&](std::string_view event, bool with_error) {
-    Json data = {{"device", kDevice},
+    Json data = {{"device", id_},
                  {"len", progress.length},
                  {"offset", progress.offset},
                  {"speed", progress.bytes_per_second_max},
@@ -293,7 +325,7 @@ void StreamJob::on_change(const Progress& progress) {
   };
   const auto error = [&](std::string_view action) {
     const bool no_space = progress.error && (progress.error->is(ENOSPC) || progress.error->is(EDQUOT));
-    post("BLOCK_JOB_ERROR", {{"device", kDevice}, {"operation", no_space ? "write" : "read"}, {"action", action}});
+    post("BLOCK_JOB_ERROR", {{"device", id_}, {"operation", no_space ? "write" : "read"}, {"action", action}});
     if (progress.error) log_limited(LogLevel::warning, concat("streaming: ", progress.error->message()));
   };
   switch (progress.state) {

@@ -16,6 +16,7 @@ namespace penstock::control {
 struct StreamRequest {
   std::uint64_t bytes_per_second = 0;  ///< 0: unlimited
   std::string base;                    ///< path of the layer that stays; empty: none
+  std::string id;                      ///< the job's name for QMP; empty: kDevice
   OnError on_error = OnError::report;
 };
 
@@ -26,7 +27,7 @@ struct StreamRequest {
 /// Threads: any call from any thread, but start() and the commands from one at a time.
 class StreamJob {
  public:
-  /// The device and job name of everything here.
+  /// The name of the device, and of jobs that were given none.
   static constexpr std::string_view kDevice = "disk0";
 
   /// `image` and `server` outlive this. Adds the commands to the server.
@@ -48,6 +49,7 @@ class StreamJob {
     bool incomplete = false;  ///< a job was at it, and has not ended
     bool remembered = false;  ///< the next mount goes on by itself
     unsigned percent = 0;     ///< passed
+    bool on_base = false;     ///< complete: a backing file stays, the one that was asked for
   };
   /// Ends the job: one that is finishing is waited for, another is cancelled after the step in hand.
   [[nodiscard]] Outcome end();
@@ -57,6 +59,7 @@ class StreamJob {
   [[nodiscard]] Result<unsigned> depth_of(const std::string& base) const;
   [[nodiscard]] Result<Provisioner*> active(const Json& arguments);
   [[nodiscard]] bool is_active() const;
+  [[nodiscard]] Result<> check_no_snapshots() const;
   [[nodiscard]] Json block_job() const;
   void on_change(const Progress& progress);
   void post(std::string_view event, Json data);
@@ -66,6 +69,7 @@ class StreamJob {
   Server& server_;
   std::unique_ptr<Executor> background_;
   StreamRequest request_;
+  std::string id_{kDevice};
   std::unique_ptr<Provisioner> provisioner_;
   std::atomic<bool> finalised_{false};
 };

@@ -3,24 +3,16 @@
 #include "image/image_impl.hpp"
 #include "image/named.hpp"
 
-#include <filesystem>
-
 namespace penstock {
 
 namespace {
 
-/// How the top layer names the layer that `above` names `stored`, resolved to `path`. A relative name means something
-/// else from another directory.
+/// How the top layer names the layer at `path` that `above` names `stored`. A relative name means something else from
+/// another directory. All paths are absolute; whether directories are the same is asked by name, as names are resolved.
 std::string name_from(const std::string& top_path, const std::string& above_path, const std::string& stored,
                       const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code problem;
-  const auto directory_of = [&problem](const std::string& of) {
-    return fs::weakly_canonical(fs::absolute(of, problem), problem).parent_path();
-  };
-  if (directory_of(top_path) == directory_of(above_path) || path.empty()) return stored;
-  const auto absolute = fs::absolute(path, problem);
-  return problem ? stored : absolute.string();
+  const auto directory_of = [](const std::string& of) { return of.substr(0, of.rfind('/') + 1); };
+  return directory_of(top_path) == directory_of(above_path) ? stored : path;
 }
 
 }  // namespace
@@ -33,12 +25,13 @@ Result<> Image::Impl::drop_backing(unsigned base) {
   const ExclusiveLock chain(chain_mutex_);
   const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
   TRY(check_request({}));
+  TRY(check_no_snapshots());
   if (base == 0) return fail(EINVAL, concat(printable(name_), ": an image cannot be its own backing file"));
   BackingReference next;
   if (base < layers_.size()) {
     const auto& above = layers_[base - 1];
     next = above.driver->backing();
-    next.name = name_from(layers_.front().path, above.path, next.name, backing_paths_[base - 1]);
+    next.name = name_from(absolute_paths_.front(), absolute_paths_[base - 1], next.name, absolute_paths_[base]);
     // QED stores no format names; what other formats store must be named.
     if (next.format.empty()) next.format = layers_[base].driver->format();
   }
@@ -52,9 +45,18 @@ Result<> Image::Impl::drop_backing(unsigned base) {
   const auto path_below = backing_paths_[end - 1];
   backing_paths_.erase(backing_paths_.begin(), backing_paths_.begin() + static_cast<std::ptrdiff_t>(end - 1));
   backing_paths_.front() = path_below;
+  absolute_paths_.erase(absolute_paths_.begin() + 1, absolute_paths_.begin() + static_cast<std::ptrdiff_t>(end));
   open_caches();
   alone_ = layers_.size() == 1;
   return {};
+}
+
+/// Internal snapshots share the backing file with the disk, but are not copied into the image with it.
+Result<> Image::Impl::check_no_snapshots() {
+  if (layers_.size() == 1 || TRY(in_layer(top_layer(), top().info())).snapshots.empty()) return {};
+  return fail(ENOTSUP, concat(printable(name_),
+                              ": has internal snapshots, which would lose their backing file; delete them first "
+                              "('qemu-img snapshot -d')"));
 }
 
 AutoStart Image::Impl::auto_start() {

@@ -16,10 +16,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 namespace penstock {
 
 namespace {
+
+// What is no path (a test's layer) stays as it is.
+std::string absolute_path(const std::string& path) {
+  std::error_code problem;
+  if (!std::filesystem::exists(path, problem)) return path;
+  const auto absolute = std::filesystem::absolute(path, problem);
+  return problem ? path : absolute.string();
+}
 
 // The largest cluster of a layer that may be compressed; bounds what unpacking needs at least.
 std::uint32_t packed_cluster_size(std::span<const Image::Layer> layers) {
@@ -44,6 +53,7 @@ Image::Impl::Impl(std::vector<Layer> layers, std::vector<std::string> backing_pa
       capabilities_(layers_.front().driver->capabilities()),
       alone_(layers_.size() == 1 && layers_.front().driver->backing().name.empty()),
       range_lock_(geometry_.cluster_size) {
+  for (const auto& layer : layers_) absolute_paths_.push_back(absolute_path(layer.path));
   open_caches();
 }
 

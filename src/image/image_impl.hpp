@@ -52,6 +52,7 @@ class Image::Impl {
   [[nodiscard]] Result<> drop_backing(unsigned base);
   void set_copy_on_read(bool on) noexcept { copy_on_read_ = on && writable_; }
   [[nodiscard]] bool copies_on_read() const noexcept { return copy_on_read_; }
+  [[nodiscard]] Result<> check_no_snapshots();
   [[nodiscard]] AutoStart auto_start();
   [[nodiscard]] Result<> set_auto_start(AutoStart start);
   // allocate.cpp
@@ -129,6 +130,8 @@ class Image::Impl {
   mutable SharedMutex chain_mutex_;
   std::vector<Layer> layers_;
   std::vector<std::string> backing_paths_;  // by layer, resolved
+  // By layer, from the root: a daemon leaves the directory that relative names count from.
+  std::vector<std::string> absolute_paths_;
   const std::string name_;
   const bool writable_;
   const DetectZeroes detect_zeroes_;

@@ -30,7 +30,21 @@ Result<std::vector<LayerInfo>> Image::Impl::layers() {
   TRY(check_request({}));
   const SharedLock chain(chain_mutex_);
   std::vector<LayerInfo> infos;
-  for (std::size_t i = 0; i < layers_.size(); ++i) infos.push_back(TRY(describe_layer(layers_[i], backing_paths_[i])));
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    auto described = describe_layer(layers_[i], backing_paths_[i]);
+    if (!described && i == 0) return Failure(described.error());
+    // A lower layer that cannot be reached any more must not hide what the others are.
+    infos.push_back(described ? *std::move(described)
+                              : LayerInfo{.path = layers_[i].path,
+                                          .format = std::string(layers_[i].driver->format()),
+                                          .backing = layers_[i].driver->backing(),
+                                          .backing_path = backing_paths_[i],
+                                          .virtual_size = layers_[i].driver->virtual_size(),
+                                          .allocated_bytes = 0,
+                                          .details = {},
+                                          .backing_error = {}});
+    infos.back().path = absolute_paths_[i];
+  }
   return infos;
 }
 

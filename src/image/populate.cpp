@@ -17,6 +17,7 @@ namespace {
 
 // Where there is nothing to read, how much one piece may cover.
 constexpr std::uint64_t kZeroPieceMax = 1ULL << 40U;
+constexpr std::uint64_t kFillPieceMax = 64U << 20U;
 
 /// Kept by its thread: fresh memory costs as much as reading into it.
 std::span<std::byte> fetch_buffer(std::uint64_t size) {
@@ -112,7 +113,9 @@ Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
     mapping = TRY(map_top(range));
   }
   if (mapping.kind != MappingKind::unallocated) return Missing{.length = mapping.length};
-  return needed_from_below({range.offset, mapping.length}, base);
+  // Where zeroes are to be stored, the caller takes a short step of what is found: looking far is work done again.
+  const bool fills = capabilities_.must_fill || base < layers_.size();
+  return needed_from_below({range.offset, fills ? std::min(mapping.length, kFillPieceMax) : mapping.length}, base);
 }
 
 /// The runs of `range` that the top layer has nothing for.

@@ -160,6 +160,11 @@ Result<> rebase(const RebaseRequest& request, Executor& executor, const CopyOpti
   if (!request.backing.name.empty() && same_file(place.storage_name, location.storage_name)) {
     return fail(ELOOP, concat(printable(place.storage_name), ": an image cannot be its own backing file"));
   }
+  if (!request.unchecked && !TRY(image->layers()).front().details.snapshots.empty()) {
+    return fail(ENOTSUP, concat(printable(place.storage_name),
+                                ": has internal snapshots, which would lose their backing file; delete them first "
+                                "('qemu-img snapshot -d'), or say -u"));
+  }
   std::unique_ptr<Image> next;
   if (!request.unchecked) {
     if (!request.backing.name.empty()) {

@@ -69,6 +69,18 @@ OwnedDescriptor::~OwnedDescriptor() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
+FileStorage::FileStorage(std::string name, OwnedDescriptor descriptor, const Facts& facts)
+    : name_(std::move(name)), descriptor_(std::move(descriptor)), facts_(facts) {
+  if (const auto now = size()) least_size_ = *now;
+}
+
+/// What lies behind the end reads as zero, but not what was cut off by somebody else while the file was in use: that
+/// data is gone, and zeroes in its place would be believed.
+Result<> FileStorage::check_still_there(HostOffset end) {
+  if (end.value >= least_size_.load(std::memory_order_relaxed)) return {};
+  return fail(EIO, concat("the file was cut off at ", hex(end.value), " by somebody else while it was in use"));
+}
+
 Result<> FileStorage::read(HostOffset offset, std::span<std::byte> out) {
   const HostRange whole{offset, out.size()};
   while (!out.empty() && offset.value < kOffsetMax) {
@@ -76,7 +88,10 @@ Result<> FileStorage::read(HostOffset offset, std::span<std::byte> out) {
     const ssize_t done = pread(descriptor_.get(), out.data(), want, static_cast<off_t>(offset.value));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) return system_failure(at("read", whole));
-    if (done == 0) break;
+    if (done == 0) {
+      TRY(check_still_there(offset));
+      break;
+    }
     out = out.subspan(static_cast<std::size_t>(done));
     offset += static_cast<std::uint64_t>(done);
   }
@@ -214,6 +229,9 @@ Result<> FileStorage::truncate(std::uint64_t size) {
     return unsupported(concat("a block device of ", capacity, " bytes cannot be made ", size, " bytes long"));
   }
   if (size > kOffsetMax) return system_failure(concat("cannot set the size to ", size), EFBIG);
+  // Before: a read that comes between must not take it for somebody else's doing.
+  auto least = least_size_.load();
+  while (size < least && !least_size_.compare_exchange_weak(least, size)) continue;
   int done = 0;
   do {
     done = ftruncate(descriptor_.get(), static_cast<off_t>(size));
@@ -224,7 +242,10 @@ Result<> FileStorage::truncate(std::uint64_t size) {
 
 Result<HostExtent> FileStorage::extent(HostOffset offset) {
   const std::uint64_t end = TRY(size());
-  if (offset.value >= end) return HostExtent{false, 0};
+  if (offset.value >= end) {
+    TRY(check_still_there({std::max(end, offset.value)}));
+    return HostExtent{false, 0};
+  }
   const std::uint64_t rest = end - offset.value;
   if (facts_.kind == Kind::block) return HostExtent{true, rest};
   const off_t from = static_cast<off_t>(offset.value);

@@ -46,8 +46,7 @@ class FileStorage final : public Storage {
     std::uint32_t sector_size = 1;  ///< block devices: what zeroing and discarding must be aligned to
   };
 
-  FileStorage(std::string name, OwnedDescriptor descriptor, const Facts& facts)
-      : name_(std::move(name)), descriptor_(std::move(descriptor)), facts_(facts) {}
+  FileStorage(std::string name, OwnedDescriptor descriptor, const Facts& facts);
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] bool writable() const noexcept override { return facts_.writable; }
@@ -70,10 +69,12 @@ class FileStorage final : public Storage {
   [[nodiscard]] Result<> zero_regular(HostRange range, Zeroing zeroing);
   [[nodiscard]] Result<> zero_block(HostRange range, Zeroing zeroing);
   [[nodiscard]] Result<> grow_to(HostOffset end);
+  [[nodiscard]] Result<> check_still_there(HostOffset end);
 
   std::string name_;
   OwnedDescriptor descriptor_;
   Facts facts_;
+  std::atomic<std::uint64_t> least_size_{0};  // the file was that long, and we have not made it shorter
   std::atomic<bool> flush_failed_{false};
   Mutex mutex_;
   std::optional<Error> flush_error_ GUARDED_BY(mutex_);

@@ -87,6 +87,7 @@ Result<> Driver::publish(Reservation filled) {
     const HostRange host = room.host;
     for (std::uint64_t done = 0; done < range.length; done += cluster_size_) {
       const Slot entry_slot = TRY(slot(table, l2_index(range.offset + done)));
+      TRY(make_room(entry_slot));
       // Should a later page fail to load, what is linked by now must not be given back with the rest.
       room.host = {};
       put(entry_slot, host.offset.value + done, Level::l2);
@@ -107,7 +108,9 @@ Result<std::uint64_t> Driver::zero_entries(GuestRange units) {
     if (value > kZeroCluster) break;
     if (value == 0 && hides_backing_) {
       table = TRY(l2_table_for_change(index));
-      put(TRY(slot(table, l2_index({at}))), kZeroCluster, Level::l2);
+      const Slot entry_slot = TRY(slot(table, l2_index({at})));
+      TRY(make_room(entry_slot));
+      put(entry_slot, kZeroCluster, Level::l2);
     }
     at += cluster_size_;
   }

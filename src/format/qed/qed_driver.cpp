@@ -93,6 +93,15 @@ void Driver::put(const Slot& slot, std::uint64_t value, Level level) {
   store_le(slot.page->mutable_bytes(), slot.at, value);
 }
 
+Result<> Driver::make_room(const Slot& slot) {
+  const HostRange page{slot.page->offset(), slot.page->bytes().size()};
+  if (has_room_.contains(page.offset.value)) return {};
+  const auto made = storage_->allocate(page);
+  if (!made && !made.error().is(EOPNOTSUPP)) return made;
+  has_room_.insert(page.offset.value);
+  return {};
+}
+
 Result<HostOffset> Driver::l2_table(std::uint64_t index) {
   const std::uint64_t table = value_of(TRY(slot(header_.l1_offset, index)));
   if (table == 0) return HostOffset{0};
@@ -112,6 +121,7 @@ Result<HostOffset> Driver::l2_table_for_change(std::uint64_t index) {
     return table;
   }
   const auto l1 = TRY(slot(header_.l1_offset, index));
+  TRY(make_room(l1));
   const HostOffset fresh = TRY(allocate(header_.table_bytes()));
   // Behind the end of the file all is zero: only pages with entries need to be written.
   static_cast<void>(tables_.insert(fresh));

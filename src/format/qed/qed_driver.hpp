@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <thread>
+#include <unordered_set>
 
 namespace penstock::qed {
 
@@ -59,6 +60,9 @@ class Driver final : public FormatDriver {
   [[nodiscard]] Result<Slot> slot(HostOffset table, std::uint64_t index) REQUIRES_SHARED(mutex_);
   [[nodiscard]] static std::uint64_t value_of(const Slot& slot);
   void put(const Slot& slot, std::uint64_t value, Level level) REQUIRES(mutex_);
+  /// Host room for the page that the entry lies in: a full disk must be told before the entry is acknowledged, not when
+  /// the table is written.
+  [[nodiscard]] Result<> make_room(const Slot& slot) REQUIRES(mutex_);
   /// Offset of the L2 table, 0 without one. EUCLEAN for an L1 entry that leads to no table.
   [[nodiscard]] Result<HostOffset> l2_table(std::uint64_t index) REQUIRES_SHARED(mutex_);
   [[nodiscard]] Result<HostOffset> l2_table_for_change(std::uint64_t index) REQUIRES(mutex_);
@@ -96,9 +100,10 @@ class Driver final : public FormatDriver {
   // Set for good once there was a backing file: an Image that is open goes on reading it after the name is gone, so
   // that what reads as zero must go on hiding it.
   bool hides_backing_ GUARDED_BY(mutex_) = false;
-  std::uint64_t end_ GUARDED_BY(mutex_) = 0;         // first byte never handed out: where the file grows
-  std::vector<HostRange> spare_ GUARDED_BY(mutex_);  // handed out, given back and never linked
-  TableClusters tables_ GUARDED_BY(mutex_);          // what no data cluster may overlap
+  std::uint64_t end_ GUARDED_BY(mutex_) = 0;                       // first byte never handed out: where the file grows
+  std::vector<HostRange> spare_ GUARDED_BY(mutex_);                // handed out, given back and never linked
+  std::unordered_set<std::uint64_t> has_room_ GUARDED_BY(mutex_);  // pages of tables, by offset, for which that is done
+  TableClusters tables_ GUARDED_BY(mutex_);                        // what no data cluster may overlap
   TableCache l1_pages_;
   TableCache l2_pages_;
 
