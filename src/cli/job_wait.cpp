@@ -24,7 +24,7 @@ bool is_stuck(const JobFacts& job) {
 
 Result<Waited> wait_for_job(Daemon& daemon, const WaitOptions& options) {
   // Short jobs are seen to end soon, long ones cost the daemon little.
-  constexpr milliseconds kPauseMax{500};
+  constexpr milliseconds kPauseMax{100};
   milliseconds pause{25};
   const auto began = Clock::now();
   EndRequest end;
