@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 // Long enough for the disk, short enough that a guest write behind it does not wait for long.
-constexpr std::uint64_t kStepBytes = 1U << 20U;
+constexpr std::uint64_t kStepBytes = 2U << 20U;
 // Zeroes are a matter of tables.
 constexpr std::uint64_t kZeroStepBytes = 64U << 20U;
 // A limited job takes steps of this part of a second, so that it is even.
