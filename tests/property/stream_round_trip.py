@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from add_cow_reader import flatten  # noqa: E402
 from random_changes import change_from_threads, first_difference  # noqa: E402
-from round_trip import Wrong, run, sum_of  # noqa: E402
+from round_trip import Wrong, main_of_cases, run, sum_of  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
 FORMATS = {"qed": ("qed", "cluster_size=4096"), "v3": ("qcow2", "cluster_size=4096"),
@@ -135,25 +135,5 @@ class Case:
         self.read_by_others()
 
 
-def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    seed = int(os.environ.get("PENSTOCK_SEED", random.randrange(1 << 31)))
-    print(f"PENSTOCK_SEED={seed}", flush=True)
-    failed = 0
-    cases = sys.argv[2:] or random.Random(seed).sample(list(matrix()), SAMPLE)
-    for name in matrix() if cases == ["all"] else cases:
-        folder = tempfile.mkdtemp(prefix="penstock-stream-", dir=os.environ.get("PENSTOCK_TEST_DIRECTORY", "/var/tmp"))
-        try:
-            Case(name, seed, sys.argv[1], folder).run()
-        except (Wrong, OSError, ValueError, subprocess.SubprocessError) as error:
-            failed += 1
-            print(f"FAILED {name}: {error}", flush=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"{failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main_of_cases(__doc__, matrix, SAMPLE, lambda *case: Case(*case).run())
