@@ -117,6 +117,8 @@ class Image {
   [[nodiscard]] Result<> allocate(GuestRange range);
   /// Everything written before the call survives power loss when it returns.
   [[nodiscard]] Result<> flush();
+  /// The same for who calls populate(): not counted as a guest's request in activity(), which it would give way to.
+  [[nodiscard]] Result<> flush_populated();
   /// Changes virtual_size(), durably. New bytes read as zero. Shrinking drops what lies behind.
   [[nodiscard]] Result<> resize(std::uint64_t size);
 

@@ -34,6 +34,10 @@ struct ProvisionOptions {
 enum class ProvisionState : std::uint8_t { idle, running, paused, waiting, finishing, done, cancelled, failed };
 
 [[nodiscard]] std::string_view to_string(ProvisionState state);
+/// Done, cancelled or failed: for good.
+[[nodiscard]] bool has_ended(ProvisionState state);
+/// Whether an error says that the host has no room (ENOSPC, EDQUOT), which a job waits for.
+[[nodiscard]] bool means_no_room(const Error& error);
 
 struct Progress {
   ProvisionState state = ProvisionState::idle;

@@ -13,10 +13,6 @@ namespace penstock::control {
 
 namespace {
 
-bool has_ended(ProvisionState state) {
-  return state == ProvisionState::done || state == ProvisionState::cancelled || state == ProvisionState::failed;
-}
-
 bool same_file(const std::string& left, const std::string& right) {
   std::error_code problem;
   return left == right || std::filesystem::equivalent(left, right, problem);
@@ -44,13 +40,13 @@ std::string_view job_status(ProvisionState state) {
 
 std::string_view io_status(const Progress& progress) {
   if (!progress.error || progress.state == ProvisionState::running) return "ok";
-  return progress.error->is(ENOSPC) || progress.error->is(EDQUOT) ? "nospace" : "failed";
+  return means_no_room(*progress.error) ? "nospace" : "failed";
 }
 
 Result<std::uint64_t> speed_of(const Json& arguments) {
   const auto speed = arguments.find("speed");
   if (speed == arguments.end()) return 0;
-  if (!speed->is_number_integer() || (speed->is_number_integer() && !speed->is_number_unsigned() && *speed < 0)) {
+  if (!speed->is_number_integer() || (!speed->is_number_unsigned() && *speed < 0)) {
     return fail(EINVAL, "Parameter 'speed' expects a non-negative value");
   }
   const auto value = speed->get<std::uint64_t>();
@@ -324,7 +320,7 @@ void StreamJob::on_change(const Progress& progress) {
     post_status("null");
   };
   const auto error = [&](std::string_view action) {
-    const bool no_space = progress.error && (progress.error->is(ENOSPC) || progress.error->is(EDQUOT));
+    const bool no_space = progress.error && means_no_room(*progress.error);
     post("BLOCK_JOB_ERROR", {{"device", id_}, {"operation", no_space ? "write" : "read"}, {"action", action}});
     if (progress.error) log_limited(LogLevel::warning, concat("streaming: ", progress.error->message()));
   };

@@ -138,9 +138,13 @@ Result<> Image::Impl::read_mapped(const Mapping& mapping, GuestOffset at, std::s
 }
 
 Result<> Image::Impl::flush() {
+  const Activity::Request request(activity_);
+  return flush_populated();
+}
+
+Result<> Image::Impl::flush_populated() {
   TRY(check_request({}));
   if (!writable_) return {};
-  const Activity::Request request(activity_);
   return in_layer(top_layer(), top().flush());
 }
 
@@ -242,6 +246,9 @@ Result<> Image::allocate(GuestRange range) {
 }
 Result<> Image::flush() {
   return impl_->flush();
+}
+Result<> Image::flush_populated() {
+  return impl_->flush_populated();
 }
 Result<> Image::resize(std::uint64_t size) {
   return impl_->resize(size);

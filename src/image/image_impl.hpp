@@ -36,6 +36,7 @@ class Image::Impl {
   // image.cpp
   [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
   [[nodiscard]] Result<> flush();
+  [[nodiscard]] Result<> flush_populated();
   [[nodiscard]] Result<> close();
   // write.cpp
   [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);

@@ -32,11 +32,15 @@ constexpr milliseconds kBusyFor{20};
 // So much copied data at most waits for the flush, whatever the interval.
 constexpr std::uint64_t kUnflushedMax = 4ULL << 30U;
 
+}  // namespace
+
 bool means_no_room(const Error& error) {
   return error.is(ENOSPC) || error.is(EDQUOT);
 }
 
-}  // namespace
+bool has_ended(ProvisionState state) {
+  return state == ProvisionState::done || state == ProvisionState::cancelled || state == ProvisionState::failed;
+}
 
 std::string_view to_string(ProvisionState state) {
   switch (state) {
@@ -78,7 +82,7 @@ Provisioner::Job::~Job() {
 }
 
 bool Provisioner::Job::ended() const {
-  return state_ == ProvisionState::done || state_ == ProvisionState::cancelled || state_ == ProvisionState::failed;
+  return has_ended(state_);
 }
 
 void Provisioner::Job::tell(ProvisionState state) {
@@ -184,7 +188,7 @@ void Provisioner::Job::run() {
 }
 
 Result<> Provisioner::Job::finish() {
-  TRY(image_.flush());
+  TRY(image_.flush_populated());
   if (image_.layer_count() == 1) return {};
   return image_.drop_backing(std::min(options_.base, image_.layer_count()));
 }
@@ -283,7 +287,7 @@ Result<> Provisioner::Job::flush_when_due() {
     flushing_ = true;
     unflushed_ = 0;
   }
-  auto flushed = image_.flush();
+  auto flushed = image_.flush_populated();
   const MutexLock lock(mutex_);
   flushing_ = false;
   if (flushed) flushed_ = clock_.now();

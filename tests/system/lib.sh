@@ -184,6 +184,21 @@ compare_with_raw() {
   info=$(qemu-img info --output=json "$1")
   [[ "$info" == *"\"virtual-size\": $(stat -c %s "$2"),"* ]] || fail "$1 is not as long as $2: $info"
 }
+# host_bytes FILE...: the room that the files take on the host, together.
+host_bytes() { stat -c '%b' "$@" | awk '{ sum += $1 * 512 } END { print sum }'; }
+# sparse_data FILE: 16 MiB of data in pieces of 64 KiB among 112 MiB of zeroes, which are written out: only looking at
+# them tells.
+sparse_data() {
+  python3 - "$1" <<'PYTHON'
+import random, sys
+source = random.Random(5)
+with open(sys.argv[1], "wb") as out:
+    out.write(bytes(128 << 20))
+    for piece in source.sample(range(128 << 4), 256):
+        out.seek(piece << 16)
+        out.write(source.randbytes(1 << 16))
+PYTHON
+}
 same_bytes() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 sum_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 

@@ -20,8 +20,6 @@ with open(sys.argv[1], "wb") as file:
 PYTHON
 cp --sparse=never "$work/base.raw" "$work/full.raw"
 
-host_bytes() { stat -c '%b' "$@" | awk '{ sum += $1 * 512 } END { print sum }'; }
-
 for case in 'qed cluster_size=64k' 'qcow2 compat=1.1' 'qcow2 compat=0.10' 'add-cow image_file=data.raw'; do
   read -r format options <<<"$case"
   for base in base.raw full.raw; do
