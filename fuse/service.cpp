@@ -66,7 +66,7 @@ class Service {
 
   Result<> start();
   /// Serves; afterwards the image is closed.
-  Result<> run(const std::function<bool()>& ready);
+  Result<> run(const Ready& ready);
 
  private:
   void add_commands();
@@ -77,7 +77,7 @@ class Service {
   Result<> start_streaming();
   /// How the mount ended, for whoever asked for it.
   Json describe(const control::StreamJob::Outcome& outcome) const;
-  Result<> serve_until_unmounted(const std::function<bool()>& ready);
+  Result<> serve_until_unmounted(const Ready& ready);
   /// Whether the view answers, asked as anybody else would.
   Result<> probe() const;
   Result<> quit();
@@ -288,14 +288,14 @@ Result<> Service::probe() const {
   return system_failure(concat("the view ", path, " cannot be read"));
 }
 
-Result<> Service::serve_until_unmounted(const std::function<bool()>& ready) {
+Result<> Service::serve_until_unmounted(const Ready& ready) {
   std::jthread attendant([this, &ready] {
     if (auto answers = probe(); !answers) {
       probe_failure_ = std::move(answers).error();
       slots_->stop();
       return;
     }
-    if (!ready()) {
+    if (!ready(view_path())) {
       probe_failure_ = Error(ECANCELED, "interrupted while mounting");
       slots_->stop();
       return;
@@ -317,8 +317,9 @@ Result<> Service::serve_until_unmounted(const std::function<bool()>& ready) {
   return {};
 }
 
-Result<> Service::run(const std::function<bool()>& ready) {
+Result<> Service::run(const Ready& ready) {
   auto outcome = serve_until_unmounted(ready);
+  if (options_.on_unmounted) options_.on_unmounted();
   // Before the image is closed: the job's threads use it.
   const auto streamed = stream_->end();
   auto closed = image_->close();
@@ -340,7 +341,7 @@ Result<> Service::run(const std::function<bool()>& ready) {
 
 }  // namespace
 
-Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const std::function<bool()>& ready) {
+Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const Ready& ready) {
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));

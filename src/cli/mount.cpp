@@ -1,172 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 /// penstock mount: an image as one flat raw file.
 #include "cli/command.hpp"
-#include "cli/common.hpp"
-#include "cli/image_flags.hpp"
-#include "cli/size.hpp"
+#include "cli/serve_image.hpp"
 
-#include "base/log.hpp"
-#include "base/text.hpp"
-#include "fuse/daemon.hpp"
-#include "fuse/mount_options.hpp"
 #include "fuse/mountpoint.hpp"
-#include "fuse/service.hpp"
 
 #include <memory>
-#include <vector>
 
 namespace penstock::cli {
 
 namespace {
 
-struct Flags {
-  std::string image;
+struct Flags : MountFlags {
   std::string mountpoint;
-  std::string format;
-  bool read_only = false;
-  bool stream = false;
-  bool no_stream = false;
-  std::string stream_speed;
-  std::string stream_base;
-  std::string on_error = "report";
-  bool copy_on_read = false;
-  bool no_copy_on_read = false;
-  std::string detect_zeroes = "off";
-  std::string discard = "unmap";
-  bool resizable = false;
-  unsigned threads = 0;
-  std::string cache_size;
-  bool foreground = false;
-  bool no_data_file = false;
-  std::vector<std::string> fuse_options;
 };
-
-DetectZeroes detect_zeroes_of(const std::string& word) {
-  if (word == "unmap") return DetectZeroes::unmap;
-  return word == "on" ? DetectZeroes::on : DetectZeroes::off;
-}
-
-Result<> interpret_streaming(const Flags& flags, bool writable, fuse::ServeOptions& serve) {
-  if (flags.stream) serve.stream = true;
-  if (flags.no_stream) serve.stream = false;
-  if (flags.copy_on_read) serve.copy_on_read = true;
-  if (flags.no_copy_on_read) serve.copy_on_read = false;
-  if (!flags.stream_speed.empty()) serve.streaming.bytes_per_second = TRY(parse_size(flags.stream_speed));
-  serve.streaming.base = flags.stream_base;
-  if (flags.on_error == "retry") serve.streaming.on_error = OnError::retry;
-  if (flags.on_error == "stop") serve.streaming.on_error = OnError::stop;
-  if (!flags.stream && !flags.stream_base.empty()) return fail(EINVAL, "--stream-base needs --stream");
-  if (!writable && flags.stream) return fail(EINVAL, "--stream makes no sense with a read-only mount");
-  if (!writable && flags.copy_on_read) return fail(EINVAL, "--copy-on-read makes no sense with a read-only mount");
-  return {};
-}
-
-/// What the flags mean, before anything is touched. Errors: usage.
-Result<> interpret(const Flags& flags, ImageOptions& image, fuse::ServeOptions& serve) {
-  for (const std::string& list : flags.fuse_options) TRY(fuse::parse_mount_options(list, serve.mount));
-  image.format = flags.format;
-  image.writable = !flags.read_only && !serve.mount.read_only;
-  image.data_files = !flags.no_data_file;
-  if (!flags.cache_size.empty()) image.cache_bytes = TRY(parse_size(flags.cache_size));
-  image.detect_zeroes = detect_zeroes_of(flags.detect_zeroes);
-  serve.detect_zeroes = flags.detect_zeroes;
-  serve.discard = flags.discard == "ignore" ? fuse::DiscardPolicy::ignore : fuse::DiscardPolicy::unmap;
-  serve.resizable = flags.resizable;
-  serve.threads = flags.threads;
-  serve.cache_bytes = image.cache_bytes;
-  serve.version = PENSTOCK_VERSION;
-  TRY(interpret_streaming(flags, image.writable, serve));
-  if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
-  return {};
-}
-
-int run_mount(const Flags& flags) {
-  ImageOptions image_options;
-  fuse::ServeOptions serve;
-  if (const auto understood = interpret(flags, image_options, serve); !understood) {
-    return usage_error("mount", understood.error().message());
-  }
-  if (const auto allowed = fuse::check_mount_options(serve.mount); !allowed) return report(allowed.error());
-  auto mountpoint = fuse::find_mountpoint(flags.mountpoint);
-  if (!mountpoint) return report(mountpoint.error());
-  serve.mountpoint = *std::move(mountpoint);
-  // Into the background before the image is opened: threads do not survive a fork.
-  fuse::Daemon daemon;
-  if (!flags.foreground) {
-    const auto status = daemon.detach();
-    if (!status) return report(status.error());
-    if (*status) return **status;
-  }
-  auto image = Image::open(flags.image, image_options);
-  if (!image) return report(image.error());
-  bool in_background = false;
-  const auto served = fuse::serve(*std::move(image), serve, [&daemon, &in_background, &flags] {
-    if (flags.foreground) return true;
-    const bool awaited = daemon.ready();
-    in_background = true;
-    return awaited;
-  });
-  if (served) return kSuccess;
-  // The terminal is gone by then; the system's log is where somebody may look.
-  if (in_background) log_line(LogLevel::error, concat(flags.image, ": ", served.error().message()));
-  return in_background ? kFailure : report(served.error());
-}
 
 }  // namespace
 
 void add_mount(CLI::App& app, Command& chosen) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
-  add_format_flag(*command, flags->format);
-  command->add_flag("-r,--read-only", flags->read_only, "Open the image read-only; it may be in use by other readers");
-  CLI::Option* const stream =
-      command->add_flag("--stream", flags->stream, "Copy what the image lacks from its backing file in the background");
-  command
-      ->add_flag("--no-stream", flags->no_stream,
-                 "Do not go on streaming, though the image remembers that it was to be")
-      ->excludes(stream);
-  command->add_option("--stream-speed", flags->stream_speed, "Copy at most so many bytes a second (default: no limit)")
-      ->type_name("SIZE");
-  command->add_option("--stream-base", flags->stream_base, "Keep this layer and all below it as the backing file")
-      ->type_name("FILE");
-  command
-      ->add_option("--on-error", flags->on_error,
-                   "When streaming meets an error: end it (report, the default), try again (retry), pause it (stop)")
-      ->type_name("report|retry|stop")
-      ->check(CLI::IsMember({"report", "retry", "stop"}));
-  CLI::Option* const copy_on_read = command->add_flag(
-      "--copy-on-read", flags->copy_on_read, "Keep in the image what reads had to fetch from its backing file");
-  command->add_flag("--no-copy-on-read", flags->no_copy_on_read, "Do not, though the image asks for it")
-      ->excludes(copy_on_read);
-  command
-      ->add_option(
-          "--detect-zeroes", flags->detect_zeroes,
-          "Store written clusters that are all zero as zeroes: keeping host room (on) or giving it back (unmap)")
-      ->type_name("off|on|unmap")
-      ->check(CLI::IsMember({"off", "on", "unmap"}));
-  command
-      ->add_option("--discard", flags->discard,
-                   "What happens to host room under a punched hole: given back (unmap, the default) or kept (ignore)")
-      ->type_name("ignore|unmap")
-      ->check(CLI::IsMember({"ignore", "unmap"}));
-  command->add_flag("--resizable", flags->resizable, "Let truncate, and writes behind the end, resize the image");
-  command->add_option("--threads", flags->threads, "How many requests are served at the same time")
-      ->type_name("N")
-      ->check(CLI::Range(1U, 256U));
-  command->add_option("--cache-size", flags->cache_size, "Memory for metadata and unpacked clusters (default 64M)")
-      ->type_name("SIZE");
-  command->add_flag("--foreground", flags->foreground, "Stay in the foreground, with messages on standard error");
-  command->add_flag("--no-data-file", flags->no_data_file, "Refuse an image that names an external data file");
-  command
-      ->add_option("-o,--options", flags->fuse_options,
-                   "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, ...")
-      ->type_name("OPTION,...")
-      ->allow_extra_args(false);
-  add_image_argument(*command, flags->image);
+  add_mount_flags(*command, *flags);
   command->add_option("mountpoint", flags->mountpoint, "A directory, or a regular file that becomes the raw file")
       ->type_name("MOUNTPOINT")
       ->required();
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_mount(*flags); }; });
+  command->callback([flags, &chosen] {
+    chosen.run = [flags] {
+      return serve_image("mount", *flags, {.place = [flags] { return fuse::find_mountpoint(flags->mountpoint); }});
+    };
+  });
 }
 
 }  // namespace penstock::cli
