@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each call of the storage fails in turn: no success is reported that was none, and nothing is corrupted.
-#include "tests/crash/scenario.hpp"
+#include "tests/crash/load.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/faulty_storage.hpp"
 #include "tests/support/process.hpp"
@@ -49,7 +49,7 @@ class FaultTest : public testing::TestWithParam<std::tuple<Case, Fault>> {
       }
       after /= 2;
     }
-    History history(case_.size / kSectorSize, case_.size);
+    History history(case_.size_max() / kSectorSize, case_.size);
     bool flush_failed = false;
     bool closed = false;
     std::size_t moment = 0;

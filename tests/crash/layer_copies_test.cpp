@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // A power cut at any moment of a rebase or a commit leaves a chain that shows what it always showed.
-// PENSTOCK_CRASHES: crash images a case (default 60).
 #include "image/layer_copies.hpp"
+#include "tests/crash/crash_count.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/layered.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/recording_storage.hpp"
 #include "tests/support/shape.hpp"
 
-#include <cstdlib>
-
 namespace penstock::test {
 namespace {
 
 constexpr std::uint64_t kSize = 2U << 20U;
-
-std::size_t crash_count() {
-  const char* given = std::getenv("PENSTOCK_CRASHES");
-  return given == nullptr ? 60 : std::strtoull(given, nullptr, 0);
-}
+constexpr unsigned kPercent = 20;  // of all crash images
 
 std::vector<Shape> overlay_shapes() {
   std::vector<Shape> chosen;
@@ -49,6 +43,11 @@ std::vector<std::byte> contents(Image& image) {
   std::vector<std::byte> bytes(image.virtual_size());
   must(image.read({0}, bytes));
   return bytes;
+}
+
+/// Two tests of two runs each.
+std::size_t crash_count() {
+  return crash_images_of(overlay_shapes().size() * 4, kPercent);
 }
 
 class LayerCopies : public testing::TestWithParam<Shape> {
@@ -113,6 +112,7 @@ TEST_P(LayerCopies, RebaseShowsTheSameAtEveryMoment) {
       must(image->close());
     }
     journal.crash(random, crash_count(), [&](const CrashImage& crash) {
+      count_crash_image();
       const auto after = left(made, crash);
       const auto name = must(after.open(false))->backing().name;
       const auto below = name == "base" ? base : name == "next" ? next : nullptr;
@@ -148,6 +148,7 @@ TEST_P(LayerCopies, CommitShowsTheSameAtEveryMoment) {
       EXPECT_EQ(contents(*open_over(top, below, false)), expected);
     }
     journal.crash(random, crash_count(), [&](const CrashImage& crash) {
+      count_crash_image();
       const auto after = left(made, crash);
       EXPECT_EQ(contents(*open_over(after, crash.devices.back(), false)), expected) << crash.what;
       expect_sound(after, crash.what);

@@ -8,7 +8,6 @@
 #include "tests/support/temporary_directory.hpp"
 
 #include <fstream>
-#include <thread>
 
 namespace penstock::test {
 
@@ -16,7 +15,6 @@ namespace {
 
 constexpr std::uint64_t kBackingChange = 0x7fff0000;
 constexpr std::uint64_t kFirstChange = 0x7ffe0000;
-constexpr std::uint64_t kChunk = 16;  // sectors that go to one thread
 
 bool is_hole(std::uint64_t sector) {
   return sector / 24 % 3 == 2;
@@ -30,11 +28,6 @@ std::vector<std::byte> tagged(std::uint64_t change, std::uint64_t size) {
     fill_sector(std::span(bytes).subspan(sector * kSectorSize, kSectorSize), History::tag_of(change, sector));
   }
   return bytes;
-}
-
-/// Ends inside a cluster, before the image does.
-std::uint64_t backing_size(const Case& what) {
-  return align_down(what.size / 4 * 3, kSectorSize);
 }
 
 std::shared_ptr<MemoryStorage> make_by_qemu(const Case& what) {
@@ -56,7 +49,26 @@ std::shared_ptr<MemoryStorage> make_by_qemu(const Case& what) {
   return memory;
 }
 
+void add_streaming(std::vector<Case>& cases, Shape shape) {
+  const auto name = shape.name + "_streaming";
+  shape.name = name;
+  Case item{.shape = std::move(shape), .streams = true};
+  cases.push_back(item);
+  item.threads = 3;
+  item.shape.name = name + "_threads";
+  cases.push_back(std::move(item));
+}
+
 }  // namespace
+
+std::uint64_t Case::backing_size() const {
+  return align_down(size / 4 * 3, kSectorSize);
+}
+
+Tag Case::backing_tag(std::uint64_t sector) const {
+  if (!shape.backing || sector >= backing_size() / kSectorSize || is_hole(sector)) return 0;
+  return History::tag_of(kBackingChange, sector);
+}
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {
@@ -71,11 +83,13 @@ const std::vector<Case>& cases() {
       item.threads = 4;
       item.shape.name += "_threads";
       made.push_back(item);
+      if (shape.backing) add_streaming(made, shape);
     }
     const std::map<std::string, std::string> small{{"cluster_size", "4096"}};
     const std::map<std::string, std::string> zstd{{"cluster_size", "4096"}, {"compression_type", "zstd"}};
     const std::map<std::string, std::string> extended{{"cluster_size", "16384"}, {"extended_l2", "on"}};
     const std::map<std::string, std::string> lazy{{"cluster_size", "4096"}, {"lazy_refcounts", "on"}};
+    add_streaming(made, {.name = "lazy_backing", .options = lazy, .backing = true});
     made.push_back({{.name = "compressed", .options = small}, Contents::compressed});
     made.push_back({{.name = "compressed_zstd_threads", .options = zstd}, Contents::compressed, 1U << 20U, 4});
     made.push_back({{.name = "compressed_extended_l2", .options = extended}, Contents::compressed});
@@ -97,7 +111,7 @@ Start Start::make(const Case& what) {
   }
   if (what.shape.backing) {
     start.backing = std::make_shared<MemoryStorage>("base");
-    must(start.backing->write({0}, tagged(kBackingChange, backing_size(what))));
+    must(start.backing->write({0}, tagged(kBackingChange, what.backing_size())));
   }
   return start;
 }
@@ -105,156 +119,10 @@ Start Start::make(const Case& what) {
 Result<std::unique_ptr<Image>> Start::open(const ShapedImage& other, bool writable) const {
   std::vector<Image::Layer> layers;
   layers.push_back({"image", TRY(other.open(writable))});
-  if (backing != nullptr) layers.push_back({"base", TRY(kRawFormat.open(backing, {}))});
+  // Once it is finalised nothing is asked of the backing file any more.
+  const bool asks = backing != nullptr && !layers.front().driver->backing().name.empty();
+  if (asks) layers.push_back({"base", TRY(kRawFormat.open(backing, {}))});
   return Image::from_layers(std::move(layers), {.writable = writable});
-}
-
-void Load::take_start() {
-  std::vector<std::byte> bytes(image_.virtual_size());
-  must(image_.read({0}, bytes));
-  for (std::uint64_t sector = 0; sector < bytes.size() / kSectorSize; ++sector) {
-    Tag tag = 0;
-    EXPECT_TRUE(read_sector(std::span(bytes).subspan(sector * kSectorSize, kSectorSize), tag));
-    history_.start(sector, tag);
-  }
-}
-
-std::size_t Load::run(Random& random, unsigned operations) {
-  std::atomic<std::size_t> errors{0};
-  std::vector<std::jthread> threads;
-  for (unsigned thread = 0; thread < what_.threads; ++thread) {
-    threads.emplace_back([this, thread, operations, &errors, own = random.fork()]() mutable {
-      for (unsigned operation = 0; operation < operations; ++operation) {
-        if (!step(own, thread)) ++errors;
-      }
-    });
-  }
-  threads.clear();
-  return errors;
-}
-
-Load::Sectors Load::choose(Random& random, unsigned thread) const {
-  const auto sectors = image_.virtual_size() / kSectorSize;
-  if (what_.threads > 1) {
-    const auto chunks = sectors / kChunk / what_.threads;
-    const auto chunk = random.below(chunks) * what_.threads + thread;
-    if (random.chance(20)) return {chunk * kChunk, kChunk};
-    const auto inside = random.below(kChunk);
-    return {chunk * kChunk + inside, random.between(1, kChunk - inside)};
-  }
-  const auto first = random.below(sectors);
-  const auto longest = random.chance(8) ? std::uint64_t{700} : std::uint64_t{40};
-  return {first, random.between(1, std::min(sectors - first, longest))};
-}
-
-bool Load::step(Random& random, unsigned thread) {
-  const auto sectors = choose(random, thread);
-  const auto kind = random.below(100);
-  if (kind < 55) return write(sectors);
-  if (kind < 70) return zero(sectors, random.chance(50) ? Zeroing::keep : Zeroing::may_unmap);
-  if (kind < 86) return discard(sectors);
-  if (kind < 88 && what_.threads == 1) return resize(random);
-  if (kind < 98) return flush();
-  expect_readable(sectors);
-  return true;
-}
-
-bool Load::write(Sectors sectors) {
-  const auto begun = now_();
-  const auto change = history_.new_change();
-  std::vector<std::byte> data(sectors.count * kSectorSize);
-  for (std::uint64_t index = 0; index < sectors.count; ++index) {
-    fill_sector(std::span(data).subspan(index * kSectorSize, kSectorSize),
-                History::tag_of(change, sectors.first + index));
-  }
-  const auto done = image_.write({sectors.first * kSectorSize}, data);
-  for (std::uint64_t index = 0; index < sectors.count; ++index) {
-    history_.changed(sectors.first + index, begun, History::tag_of(change, sectors.first + index), done.has_value());
-  }
-  if (done) expect_readable(sectors);
-  return done.has_value();
-}
-
-bool Load::zero(Sectors sectors, Zeroing zeroing) {
-  const auto begun = now_();
-  const auto done = image_.write_zeroes({{sectors.first * kSectorSize}, sectors.count * kSectorSize}, zeroing);
-  for (std::uint64_t index = 0; index < sectors.count; ++index) {
-    history_.changed(sectors.first + index, begun, 0, done.has_value());
-  }
-  if (done) expect_readable(sectors);
-  return done.has_value();
-}
-
-bool Load::discard(Sectors sectors) {
-  const auto begun = now_();
-  const auto done = image_.discard({{sectors.first * kSectorSize}, sectors.count * kSectorSize});
-  // It may have been forgotten or not, but from now on it is the one or the other.
-  std::vector<std::byte> found(sectors.count * kSectorSize);
-  const auto read = done ? image_.read({sectors.first * kSectorSize}, found) : done;
-  for (std::uint64_t index = 0; index < sectors.count; ++index) {
-    Tag tag = 0;
-    const auto sector = sectors.first + index;
-    if (read && read_sector(std::span(found).subspan(index * kSectorSize, kSectorSize), tag) && tag != 0) {
-      EXPECT_TRUE(history_.readable(sector, tag)) << "sector " << sector << " after a discard";
-      history_.changed(sector, begun, tag);
-    } else {
-      history_.changed(sector, begun, 0, read.has_value());
-    }
-  }
-  return read.has_value();
-}
-
-bool Load::resize(Random& random) {
-  const auto begun = now_();
-  const auto before = image_.virtual_size();
-  const auto size = random.between(what_.size / 2 / kSectorSize, what_.size / kSectorSize) * kSectorSize;
-  const auto done = image_.resize(size);
-  if (!done && done.error().is(EOPNOTSUPP)) return true;
-  for (auto sector = size / kSectorSize; what_.shape.backing && sector < before / kSectorSize; ++sector) {
-    // What is cut off goes before the size does; in between the backing file shows, as with QEMU.
-    if (sector >= backing_size(what_) / kSectorSize || is_hole(sector)) continue;
-    history_.passing(sector, begun, done ? now_() : SIZE_MAX, History::tag_of(kBackingChange, sector));
-  }
-  for (auto sector = std::min(size, before) / kSectorSize; sector < std::max(size, before) / kSectorSize; ++sector) {
-    history_.changed(sector, begun, 0, done.has_value());
-  }
-  // A failed one may or may not be there after a crash.
-  history_.resized(begun, done ? now_() : SIZE_MAX, size);
-  return done.has_value();
-}
-
-bool Load::flush() {
-  const auto begun = history_.tick();
-  const auto done = image_.flush();
-  if (done) history_.flushed(begun, now_());
-  return done.has_value();
-}
-
-void Load::expect_readable(Sectors sectors) const {
-  std::vector<std::byte> found(sectors.count * kSectorSize);
-  if (!image_.read({sectors.first * kSectorSize}, found)) return;
-  for (std::uint64_t index = 0; index < sectors.count; ++index) {
-    Tag tag = 0;
-    EXPECT_TRUE(read_sector(std::span(found).subspan(index * kSectorSize, kSectorSize), tag));
-    ASSERT_TRUE(history_.readable(sectors.first + index, tag))
-        << "sector " << sectors.first + index << " holds " << hex(tag);
-  }
-}
-
-std::string find_problem(Image& image, const History& history, std::size_t moment) {
-  const auto size = image.virtual_size();
-  if (!history.size_possible(moment, size)) return concat("the virtual size is ", size);
-  std::vector<std::byte> bytes(size);
-  if (const auto read = image.read({0}, bytes); !read) return read.error().message();
-  for (std::uint64_t sector = 0; sector < size / kSectorSize; ++sector) {
-    Tag tag = 0;
-    if (!read_sector(std::span(bytes).subspan(sector * kSectorSize, kSectorSize), tag)) {
-      return concat("sector ", sector, " is torn");
-    }
-    auto problem = history.problem(sector, moment, tag);
-    if (!problem.empty()) return problem;
-  }
-  return {};
 }
 
 }  // namespace penstock::test

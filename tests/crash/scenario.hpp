@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// An image to be crashed, and a load on it whose every change is known.
+/// An image to be crashed.
 #pragma once
 
 #include "storage/memory_storage.hpp"
@@ -8,8 +8,6 @@
 #include "tests/support/shape.hpp"
 
 #include <penstock/image.hpp>
-
-#include <functional>
 
 namespace penstock::test {
 
@@ -20,6 +18,13 @@ struct Case {
   Contents contents = Contents::empty;  ///< what is not empty is made by qemu-img
   std::uint64_t size = 1U << 20U;
   unsigned threads = 1;
+  bool streams = false;  ///< with a backing file: copied up beside the load, and finalised in the middle of it
+  /// What resizing stays below.
+  [[nodiscard]] std::uint64_t size_max() const { return size + size / 2; }
+  /// Ends inside a cluster, before the image does.
+  [[nodiscard]] std::uint64_t backing_size() const;
+  /// What the backing file shows there at the start; 0 without one.
+  [[nodiscard]] Tag backing_tag(std::uint64_t sector) const;
   friend void PrintTo(const Case& item, std::ostream* out) { *out << item.shape.name; }
 };
 
@@ -34,41 +39,5 @@ struct Start {
   /// The image over other storages, with its backing file.
   [[nodiscard]] Result<std::unique_ptr<Image>> open(const ShapedImage& other, bool writable) const;
 };
-
-/// Changes an image by chance and keeps its history.
-class Load {
- public:
-  /// `now` tells the moment.
-  Load(const Case& what, Image& image, History& history, std::function<std::size_t()> now)
-      : what_(what), image_(image), history_(history), now_(std::move(now)) {}
-
-  /// Takes in what the image shows at the start.
-  void take_start();
-  /// `operations` in each thread of the case. Gives the errors that were met; a failed change is uncertain.
-  std::size_t run(Random& random, unsigned operations);
-  bool flush();
-
- private:
-  struct Sectors {
-    std::uint64_t first;
-    std::uint64_t count;
-  };
-  [[nodiscard]] Sectors choose(Random& random, unsigned thread) const;
-  bool step(Random& random, unsigned thread);
-  bool write(Sectors sectors);
-  bool zero(Sectors sectors, Zeroing zeroing);
-  bool discard(Sectors sectors);
-  bool resize(Random& random);
-  /// Reads back what a change that went well must have left.
-  void expect_readable(Sectors sectors) const;
-
-  const Case& what_;
-  Image& image_;
-  History& history_;
-  const std::function<std::size_t()> now_;
-};
-
-/// Everything the image shows is possible after a crash at `moment`. Empty, or what is wrong.
-[[nodiscard]] std::string find_problem(Image& image, const History& history, std::size_t moment);
 
 }  // namespace penstock::test
