@@ -265,6 +265,7 @@ Result<> Allocator::grow_table(std::uint64_t cluster) {
     refcounts_.shrink_back(old_entries);
     waiting_.insert(area.first, area.count);
     fresh_from_ = next;
+    table_unsure_ = true;
     return switched;
   }
   const ClusterRun old{header_.refcount_table_offset.value >> header_.cluster_bits, header_.refcount_table_clusters};

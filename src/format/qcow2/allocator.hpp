@@ -56,6 +56,10 @@ class Allocator {
   [[nodiscard]] bool any_freed() const { return !freed_.empty(); }
   void reuse(const std::vector<ClusterRun>& freed);
 
+  /// Whether the header may name a refcount table that is not in use, since writing it failed.
+  [[nodiscard]] bool table_unsure() const { return table_unsure_; }
+  void table_is_sure() { table_unsure_ = false; }
+
   /// First byte that was never handed out: an entry that points at or behind it is corrupt.
   [[nodiscard]] std::uint64_t end_of_use() const { return fresh_from_ << header_.cluster_bits; }
 
@@ -76,6 +80,7 @@ class Allocator {
   std::uint64_t hint_ = 0;        // no free cluster lies before it
   std::uint64_t fresh_from_ = 0;  // this cluster and all behind it were never handed out
   bool growable_ = true;
+  bool table_unsure_ = false;
   std::uint64_t packed_at_ = 0;  // byte behind the last packed room, inside its cluster; 0: begin a new cluster
   ClusterSet waiting_;           // count 0 in memory, not reusable yet
   std::vector<ClusterRun> drops_;

@@ -38,6 +38,7 @@ Result<> Driver::flush_stages() {
   Pending pending;
   const auto outcome = [&]() -> Result<> {
     flush_mutex_.assert_held();
+    TRY(settle_header());
     TRY(take_pending(pending));
     if (data_ != storage_) TRY(data_->flush());
     if (pending.lazy) {
@@ -50,6 +51,20 @@ Result<> Driver::flush_stages() {
   }();
   if (!outcome) put_back(pending);
   return outcome;
+}
+
+/// A write that failed may have happened all the same. Before anything is said to be durable the header must lead to
+/// it.
+Result<> Driver::settle_header() {
+  const ExclusiveLock lock(mutex_);
+  if (!header_unsure_ && !allocator_.table_unsure()) return {};
+  TRY(write_header_field(*storage_, kSizeField, header_.size));
+  TRY(write_l1_switch(*storage_, header_.l1_entries, header_.l1_offset));
+  TRY(write_refcount_table_switch(*storage_, header_.refcount_table_offset, header_.refcount_table_clusters));
+  TRY(storage_->flush());
+  header_unsure_ = false;
+  allocator_.table_is_sure();
+  return {};
 }
 
 Result<> Driver::take_pending(Pending& pending) {

@@ -123,6 +123,7 @@ class Driver final : public FormatDriver {
   // flush.cpp
   struct Pending;
   [[nodiscard]] Result<> flush_stages() REQUIRES(flush_mutex_) EXCLUDES(mutex_);
+  [[nodiscard]] Result<> settle_header() REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> take_pending(Pending& pending) REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> write_counts(Pending& pending) REQUIRES(flush_mutex_);
   [[nodiscard]] Result<> write_links(Pending& pending) REQUIRES(flush_mutex_);
@@ -155,6 +156,7 @@ class Driver final : public FormatDriver {
   std::atomic<bool> writing_{false};  // begin_writing() is done
 
   Mutex flush_mutex_;
+  bool header_unsure_ GUARDED_BY(flush_mutex_) = false;  // a write of it failed: it may say what was before or is new
   std::uint64_t covered_end_ GUARDED_BY(flush_mutex_) = 0;  // the file is known to reach this far
   mutable SharedMutex mutex_;
   Header header_ GUARDED_BY(mutex_);

@@ -61,10 +61,14 @@ Result<> Driver::grow_l1(std::uint64_t entries) {
     flush_mutex_.assert_held();
     TRY(storage_->write(offset, table));
     TRY(flush_stages());  // the table and the counts of its clusters
-    return write_l1_switch(*storage_, static_cast<std::uint32_t>(entries), offset);
+    header_unsure_ = true;
+    TRY(write_l1_switch(*storage_, static_cast<std::uint32_t>(entries), offset));
+    header_unsure_ = false;
+    return {};
   };
   const auto outcome = switch_over();
   const ExclusiveLock lock(mutex_);
+  if (!outcome && header_unsure_) return outcome;  // the header may name the new table: it is never touched again
   if (!outcome) {
     metadata_.fixed.erase(room.first, room.count);
     allocator_.release(room);
@@ -145,8 +149,10 @@ Result<> Driver::drop_behind(std::uint64_t size) {
 }
 
 Result<> Driver::write_size(std::uint64_t size) {
+  header_unsure_ = true;
   TRY(write_header_field(*storage_, kSizeField, size));
   TRY(storage_->flush());
+  header_unsure_ = false;
   const ExclusiveLock lock(mutex_);
   header_.size = size;
   virtual_size_.store(size);
