@@ -25,7 +25,8 @@ void fill_sector(std::span<std::byte> sector, Tag tag);
 /// Threads: any, each sector changed by one of them only; asking comes after all changes.
 class History {
  public:
-  explicit History(std::uint64_t sectors, std::uint64_t size) : sectors_(sectors), sizes_{{0, 0, size}} {}
+  History(std::uint64_t sectors, std::uint64_t size, std::uint64_t first_change = 0)
+      : sectors_(sectors), sizes_{{0, 0, size}}, changes_(first_change) {}
 
   /// A number that tells one change from all others.
   [[nodiscard]] std::uint64_t new_change() { return ++changes_; }
@@ -69,7 +70,7 @@ class History {
   std::vector<Size> sizes_;
   std::mutex mutex_;
   std::vector<Flush> flushes_;
-  std::atomic<std::uint64_t> changes_{0};
+  std::atomic<std::uint64_t> changes_;
   std::atomic<std::uint64_t> ticks_{0};
 };
 

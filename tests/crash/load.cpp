@@ -4,8 +4,7 @@
 #include "base/text.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/manual_clock.hpp"
-
-#include <penstock/provisioner.hpp>
+#include "tests/support/plain_executor.hpp"
 
 #include <thread>
 
@@ -59,10 +58,11 @@ bool Load::step(Random& random, unsigned thread) {
   const auto sectors = choose(random, thread);
   const auto kind = random.below(100);
   if (kind < 55) return write(sectors);
-  if (kind < 70) return zero(sectors, random.chance(50) ? Zeroing::keep : Zeroing::may_unmap);
+  if (kind < 70) return zero(sectors, static_cast<ZeroBy>(random.below(3)));
   if (kind < 86) return discard(sectors);
   if (kind < 88 && what_.threads == 1) return resize(random);
-  if (kind < 98) return flush();
+  if (kind < 96) return flush();
+  if (kind < 98) return allocate(sectors);
   expect_readable(sectors);
   return true;
 }
@@ -83,13 +83,22 @@ bool Load::write(Sectors sectors) {
   return done.has_value();
 }
 
-bool Load::zero(Sectors sectors, Zeroing zeroing) {
+bool Load::zero(Sectors sectors, ZeroBy by) {
   const auto begun = now_();
-  const auto done = image_.write_zeroes({{sectors.first * kSectorSize}, sectors.count * kSectorSize}, zeroing);
+  const GuestRange range{{sectors.first * kSectorSize}, sectors.count * kSectorSize};
+  const auto done = by == ZeroBy::writing
+                        ? image_.write(range.offset, std::vector<std::byte>(range.length))
+                        : image_.write_zeroes(range, by == ZeroBy::keeping ? Zeroing::keep : Zeroing::may_unmap);
   for (std::uint64_t index = 0; index < sectors.count; ++index) {
     history_.changed(sectors.first + index, begun, 0, done.has_value());
   }
   if (done) expect_readable(sectors);
+  return done.has_value();
+}
+
+bool Load::allocate(Sectors sectors) {
+  const auto done = image_.allocate({{sectors.first * kSectorSize}, sectors.count * kSectorSize});
+  expect_readable(sectors);
   return done.has_value();
 }
 
@@ -170,19 +179,49 @@ std::size_t Load::stream_in_steps(Random& random, unsigned operations) {
 }
 
 std::size_t Load::stream_beside_load(Random& random, unsigned operations) {
-  const auto background = make_background_executor(2);
-  ManualClock clock;  // the job never waits for long, whatever the guest does
-  Provisioner job(image_, *background, clock, {.flush_interval = std::chrono::milliseconds(20)});
+  PlainExecutor background(2);
+  ManualClock never_waits;
+  Clock& clock = what_.clock == nullptr ? never_waits : *what_.clock;
+  const auto policy = what_.may_fail ? static_cast<OnError>(random.below(3)) : OnError::report;
+  Provisioner job(image_, background, clock,
+                  {.on_error = policy, .flush_interval = std::chrono::milliseconds(random.between(1, 50))});
   job.start();
+  std::jthread user([&job, &clock, own = random.fork()]() mutable { command(job, clock, own); });
   auto errors = run(random, operations);
-  if (!job.wait()) ++errors;
+  user.join();
+  job.set_speed(0);
+  job.resume();
+  for (int tries = 0; what_.may_fail && !has_ended(job.progress().state); ++tries) {
+    clock.sleep_for(std::chrono::seconds(1));
+    job.resume();
+    // A flush that failed on the disk fails for good: such a job would try for ever.
+    if (tries == 60) job.cancel();
+  }
+  if (const auto ended = job.wait(); !ended && !ended.error().is(ECANCELED)) ++errors;
   return errors;
 }
 
+/// What somebody may say to a job through its socket.
+void Load::command(Provisioner& job, Clock& clock, Random& random) {
+  for (auto commands = random.below(8); commands != 0; --commands) {
+    clock.sleep_for(std::chrono::microseconds(random.below(20'000)));
+    const auto kind = random.below(100);
+    if (kind < 35) {
+      job.pause();
+    } else if (kind < 65) {
+      job.resume();
+    } else if (kind < 95) {
+      job.set_speed(random.chance(30) ? 0 : random.between(10'000, 10'000'000));
+    } else {
+      job.cancel();
+    }
+  }
+}
+
 Result<> stream_to_the_end(Image& image) {
-  const auto background = make_background_executor(1);
+  PlainExecutor background(1);
   ManualClock clock;
-  Provisioner job(image, *background, clock, {});
+  Provisioner job(image, background, clock, {});
   job.start();
   return job.wait();
 }

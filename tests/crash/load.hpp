@@ -4,6 +4,8 @@
 
 #include "tests/crash/scenario.hpp"
 
+#include <penstock/provisioner.hpp>
+
 #include <functional>
 
 namespace penstock::test {
@@ -29,14 +31,17 @@ class Load {
     std::uint64_t first;
     std::uint64_t count;
   };
+  enum class ZeroBy : std::uint8_t { writing, keeping, unmapping };
   [[nodiscard]] Sectors choose(Random& random, unsigned thread) const;
   bool step(Random& random, unsigned thread);
   bool write(Sectors sectors);
-  bool zero(Sectors sectors, Zeroing zeroing);
+  bool zero(Sectors sectors, ZeroBy by);
+  bool allocate(Sectors sectors);
   bool discard(Sectors sectors);
   bool resize(Random& random);
   std::size_t stream_in_steps(Random& random, unsigned operations);
   std::size_t stream_beside_load(Random& random, unsigned operations);
+  static void command(Provisioner& job, Clock& clock, Random& random);
   /// Reads back what a change that went well must have left.
   void expect_readable(Sectors sectors) const;
 

@@ -26,27 +26,48 @@ bool lazy(const Shape& shape) {
 
 }  // namespace
 
-RecordedRun::RecordedRun(const Case& what, Random& random, unsigned operations)
+RecordedRun::RecordedRun(const Case& what, Start start, Random& random, unsigned operations, const Wrap& wrap)
     : what_(what),
-      start_(Start::make(what)),
+      start_(std::move(start)),
       // What the load works on is a copy: the journal and the start keep what was there before.
       memory_(copy_of(start_.image.file, "image")),
       data_(copy_of(start_.image.data, "data")),
-      history_(what.size_max() / kSectorSize, what.size) {
-  const auto file = journal_.add(memory_);
-  const auto data = data_ == nullptr ? nullptr : journal_.add(data_);
-  const auto image = must(start_.open(start_.image.with(file, data), true));
-  Load load(what, *image, history_, [this] { return journal_.position(); });
-  load.take_start();
-  operations /= what.threads;
-  if (what.streams) {
+      history_(what.size_max() / kSectorSize, what.size, what.first_change) {
+  const auto recorded = [&](const std::shared_ptr<MemoryStorage>& memory) -> std::shared_ptr<Storage> {
+    if (memory == nullptr) return nullptr;
+    auto storage = journal_.add(memory);
+    return wrap ? wrap(std::move(storage)) : storage;
+  };
+  {
+    Load(what, *must(start_.open(start_.image, false)), history_, {}).take_start();
+  }
+  const auto file = recorded(memory_);
+  const auto data = recorded(data_);
+  const auto image = start_.open(start_.image.with(file, data), true, what.detect_zeroes);
+  if (image) {
+    use(**image, random, operations);
+  } else {
+    ++errors_;
+  }
+}
+
+void RecordedRun::use(Image& image, Random& random, unsigned operations) {
+  Load load(what_, image, history_, [this] { return journal_.position(); });
+  operations /= what_.threads;
+  if (what_.streams) {
     errors_ += load.run(random, operations / 4);
     errors_ += load.stream(random, operations / 2);
     operations /= 4;
   }
   errors_ += load.run(random, operations);
   if (random.chance(50) && !load.flush()) ++errors_;
-  if (!image->close()) ++errors_;
+  // A close that goes well says that all is durable, whatever went wrong before.
+  const auto begun = history_.tick();
+  if (image.close()) {
+    history_.flushed(begun, journal_.position());
+  } else {
+    ++errors_;
+  }
 }
 
 ShapedImage RecordedRun::dead(const CrashImage& crash) const {
@@ -77,11 +98,24 @@ std::string RecordedRun::examine(const CrashImage& crash, const Scrutiny& scruti
   return examine_writing_on(left);
 }
 
+std::string RecordedRun::examine_left() const {
+  const auto image = left();
+  return examine(
+      {.moment = SIZE_MAX - 1, .what = {}, .devices = {copy_of(image.file, "image"), copy_of(image.data, "data")}}, {});
+}
+
+std::string RecordedRun::examine_clean_end() const {
+  const auto report = left().check();
+  if (!report) return "check: " + report.error().message();
+  if (report->leaks == 0) return {};
+  return concat(report->leaks, " leaks in an image that was closed cleanly: ", left().findings());
+}
+
 std::string RecordedRun::examine_check(const ShapedImage& left) const {
   const auto report = left.check();
   if (!report) return "check: " + report.error().message();
   if (report->corruptions == 0 && report->check_errors == 0) return {};
-  return concat("check: ", report->corruptions, " corruptions, ", report->check_errors, " errors");
+  return concat("check: ", report->corruptions, " corruptions, ", report->check_errors, " errors: ", left.findings());
 }
 
 /// The image can be used as if nothing had happened.
@@ -90,6 +124,7 @@ std::string RecordedRun::examine_writing_on(const ShapedImage& left) const {
   if (!image) return "writable open: " + image.error().message();
   Case alone = what_;
   alone.threads = 1;
+  alone.base_size = what_.backing_size();
   alone.size = (*image)->virtual_size();
   History history(alone.size_max() / kSectorSize, alone.size);
   Load load(alone, **image, history, [] { return std::size_t{0}; });

@@ -13,12 +13,15 @@ struct Scrutiny {
   bool by_qemu = false;  ///< qemu-img check, which costs a process
 };
 
+/// Something between the image and a recorded storage.
+using Wrap = std::function<std::shared_ptr<Storage>(std::shared_ptr<Storage>)>;
+
 class RecordedRun {
  public:
-  /// Makes an image and runs the load of `what` on it, with a flush at its end or without. `what` outlives this.
-  RecordedRun(const Case& what, Random& random, unsigned operations);
+  /// Runs the load of `what` on `start`, with a flush at its end or without. `what` outlives this.
+  RecordedRun(const Case& what, Start start, Random& random, unsigned operations, const Wrap& wrap = {});
 
-  /// Of the run: requests that failed, or the close.
+  /// Of the run: the opening, requests, or the close that failed.
   [[nodiscard]] std::size_t errors() const { return errors_; }
   [[nodiscard]] const Start& start() const { return start_; }
   [[nodiscard]] const Journal& journal() const { return journal_; }
@@ -28,8 +31,13 @@ class RecordedRun {
   [[nodiscard]] ShapedImage dead(const CrashImage& crash) const;
   /// Empty, or what is wrong with the image that the crash left behind.
   [[nodiscard]] std::string examine(const CrashImage& crash, const Scrutiny& scrutiny) const;
+  /// The same of what the run left behind without a crash.
+  [[nodiscard]] std::string examine_left() const;
+  /// Leaks in what a run without errors left of an image that had none.
+  [[nodiscard]] std::string examine_clean_end() const;
 
  private:
+  void use(Image& image, Random& random, unsigned operations);
   [[nodiscard]] std::string examine_check(const ShapedImage& left) const;
   [[nodiscard]] std::string examine_writing_on(const ShapedImage& left) const;
   [[nodiscard]] std::string examine_streaming_on(const ShapedImage& left) const;

@@ -62,7 +62,8 @@ void add_streaming(std::vector<Case>& cases, Shape shape) {
 }  // namespace
 
 std::uint64_t Case::backing_size() const {
-  return align_down(size / 4 * 3, kSectorSize);
+  // Ends inside a cluster, before the image does.
+  return base_size != 0 ? base_size : align_down(size / 4 * 3, kSectorSize);
 }
 
 Tag Case::backing_tag(std::uint64_t sector) const {
@@ -116,13 +117,13 @@ Start Start::make(const Case& what) {
   return start;
 }
 
-Result<std::unique_ptr<Image>> Start::open(const ShapedImage& other, bool writable) const {
+Result<std::unique_ptr<Image>> Start::open(const ShapedImage& other, bool writable, DetectZeroes detect_zeroes) const {
   std::vector<Image::Layer> layers;
   layers.push_back({"image", TRY(other.open(writable))});
   // Once it is finalised nothing is asked of the backing file any more.
   const bool asks = backing != nullptr && !layers.front().driver->backing().name.empty();
   if (asks) layers.push_back({"base", TRY(kRawFormat.open(backing, {}))});
-  return Image::from_layers(std::move(layers), {.writable = writable});
+  return Image::from_layers(std::move(layers), {.writable = writable, .detect_zeroes = detect_zeroes});
 }
 
 }  // namespace penstock::test

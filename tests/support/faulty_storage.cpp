@@ -15,9 +15,24 @@ std::uint64_t FaultyStorage::calls() const {
   return calls_;
 }
 
+std::uint64_t FaultyStorage::failures() const {
+  const std::lock_guard lock(mutex_);
+  return failures_;
+}
+
 bool FaultyStorage::fired() const {
   const std::lock_guard lock(mutex_);
   return fired_;
+}
+
+std::uint64_t FaultyStorage::part_done(HostRange write) const {
+  const std::lock_guard lock(mutex_);
+  if (fault_.effect == Effect::none) return 0;
+  if (fault_.effect == Effect::whole) return write.length;
+  // A sector is written wholly or not at all.
+  constexpr std::uint64_t kSector = 512;
+  const auto end = align_down(write.offset.value + write.length / 2, kSector);
+  return end > write.offset.value ? end - write.offset.value : 0;
 }
 
 Result<> FaultyStorage::pass(Kind kind) {
@@ -27,6 +42,7 @@ Result<> FaultyStorage::pass(Kind kind) {
   const auto call = calls_++;
   if (call < fault_.after || (call > fault_.after && !fault_.for_ever)) return {};
   fired_ = true;
+  ++failures_;
   if (kind == flushes) flush_failed_ = true;
   return system_failure("injected", fault_.number);
 }
@@ -36,7 +52,11 @@ Result<> FaultyStorage::read(HostOffset offset, std::span<std::byte> out) {
   return inner().read(offset, out);
 }
 Result<> FaultyStorage::write(HostOffset offset, std::span<const std::byte> in) {
-  TRY(pass(writes));
+  if (auto failed = pass(writes); !failed) {
+    const auto done = part_done({offset, in.size()});
+    if (done != 0) TRY(inner().write(offset, in.first(done)));
+    return failed;
+  }
   return inner().write(offset, in);
 }
 Result<> FaultyStorage::write_zeroes(HostRange range, Zeroing zeroing) {

@@ -7,7 +7,7 @@
 
 namespace penstock::test {
 
-/// Fails chosen calls. A failed call changes nothing; a failed flush stays failed, as the seam says.
+/// Fails chosen calls. A failed flush stays failed, as the seam says.
 /// Threads: any call beside any other.
 class FaultyStorage final : public ForwardingStorage {
  public:
@@ -24,11 +24,14 @@ class FaultyStorage final : public ForwardingStorage {
     changes = writes | zeroes | discards | allocates | flushes | truncates,
     everything = ~0U,
   };
+  /// How much of a write that fails is done all the same.
+  enum class Effect : std::uint8_t { none, half, whole };
   struct Fault {
     unsigned kinds = everything;  ///< of Kind
     std::uint64_t after = 0;      ///< so many calls of these kinds go well first
     int number = EIO;             ///< errno
     bool for_ever = false;        ///< false: one call fails, later ones go well
+    Effect effect = Effect::none;
   };
 
   explicit FaultyStorage(std::shared_ptr<Storage> inner) : ForwardingStorage(std::move(inner)) {}
@@ -39,6 +42,8 @@ class FaultyStorage final : public ForwardingStorage {
   /// Calls of the armed kinds since arm().
   [[nodiscard]] std::uint64_t calls() const;
   [[nodiscard]] bool fired() const;
+  /// Calls that failed, ever.
+  [[nodiscard]] std::uint64_t failures() const;
 
   [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override;
   [[nodiscard]] Result<> write(HostOffset offset, std::span<const std::byte> in) override;
@@ -52,10 +57,12 @@ class FaultyStorage final : public ForwardingStorage {
 
  private:
   [[nodiscard]] Result<> pass(Kind kind);
+  [[nodiscard]] std::uint64_t part_done(HostRange write) const;
 
   mutable std::mutex mutex_;
   Fault fault_{.kinds = 0};
   std::uint64_t calls_ = 0;
+  std::uint64_t failures_ = 0;
   bool fired_ = false;
   bool flush_failed_ = false;
 };

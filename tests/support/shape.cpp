@@ -77,4 +77,14 @@ Result<CheckReport> ShapedImage::check(Repair repair) const {
   return format().check(file, options_for(*this, repair != Repair::none), {.repair = repair});
 }
 
+std::string ShapedImage::findings() const {
+  std::string all;
+  if (format().check == nullptr) return all;
+  const auto log = [&all](std::string_view line) { all.append(line).append("\n"); };
+  if (const auto done = format().check(file, options_for(*this, false), {.log = log}); !done) {
+    all += done.error().message();
+  }
+  return all;
+}
+
 }  // namespace penstock::test

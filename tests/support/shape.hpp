@@ -39,6 +39,8 @@ struct ShapedImage {
   [[nodiscard]] Result<std::unique_ptr<FormatDriver>> open(bool writable) const;
   /// EOPNOTSUPP when the format has no check.
   [[nodiscard]] Result<CheckReport> check(Repair repair = Repair::none) const;
+  /// What the check says, a line a finding.
+  [[nodiscard]] std::string findings() const;
 };
 
 }  // namespace penstock::test
