@@ -170,6 +170,8 @@ std::string view_name(std::string_view image_path) {
 
 Result<> unmount(const MountEntry& mount, Unmount how) {
   const auto mounts = read_mounts();
+  // Every process sees some mount: without descriptors or memory the list is empty, and nothing can be told from it.
+  if (mounts.empty()) return fail(EMFILE, "cannot unmount: /proc/self/mountinfo cannot be read");
   const auto current = find_again(mounts, mount);
   if (!current) return {};
   if (const auto seen = mount_at(mounts, current->path); seen && seen->id != mount.id) {

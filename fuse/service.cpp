@@ -2,11 +2,13 @@
 #include "fuse/service.hpp"
 
 #include "base/log.hpp"
+#include "base/memory.hpp"
 #include "base/text.hpp"
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
 #include "fuse/disk_picture.hpp"
 #include "fuse/report.hpp"
+#include "fuse/sandbox.hpp"
 #include "fuse/session.hpp"
 #include "fuse/slots.hpp"
 
@@ -16,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <cstdlib>
@@ -46,15 +49,27 @@ std::string absolute(const std::string& path) {
 
 /// Something that looks at every new mount, or a loop device that lets go of its file only after losetup(8) has
 /// returned, may hold the view for a moment.
-Result<> unmount_patiently(const MountEntry& mount) {
+Result<> unmount_patiently(const Session& session) {
   constexpr std::chrono::milliseconds kPatience{500};
   constexpr std::chrono::milliseconds kPause{25};
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   for (;;) {
-    auto done = unmount(mount, Unmount::unless_busy);
+    auto done = session.unmount(Unmount::unless_busy);
     if (done || !done.error().is(EBUSY) || std::chrono::steady_clock::now() > give_up) return done;
     std::this_thread::sleep_for(kPause);
   }
+}
+
+/// Closes the image. Nobody can ask again, so that it is tried again when memory is short.
+Result<> close_patiently(Image& image) {
+  constexpr int kTries = 50;
+  constexpr std::chrono::milliseconds kPause{100};
+  for (int i = 0; i < kTries; ++i) {
+    const auto flushed = or_out_of_memory([&image] { return image.flush(); });
+    if (flushed || !flushed.error().is(ENOMEM)) break;
+    std::this_thread::sleep_for(kPause);
+  }
+  return or_out_of_memory([&image] { return image.close(); });
 }
 
 /// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
@@ -69,6 +84,8 @@ class Service {
   Result<> run(const Ready& ready);
 
  private:
+  /// Gives up what only mounting needed. Before any thread is made.
+  void shut_in();
   void add_commands();
   /// As they are now, with absolute paths.
   Result<std::vector<LayerInfo>> layers();
@@ -96,7 +113,8 @@ class Service {
   std::unique_ptr<Slots> slots_;
   std::unique_ptr<control::StreamJob> stream_;
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
-  std::optional<Error> probe_failure_;   ///< written by the attendant, read after it has ended
+  std::string sandbox_ = "off";
+  std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
 };
 
 Result<> Service::start() {
@@ -118,13 +136,27 @@ Result<> Service::start() {
                                                {"user.penstock.format", layers_.front().format}},
                                               options_.mount.max_read,
                                               options_.mount.max_write});
-  executor_ = make_request_executor(options_.threads);
   session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
+  shut_in();
+  executor_ = make_request_executor(options_.threads);
   slots_ = std::make_unique<Slots>(*session_, *executor_);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
   add_commands();
   TRY(start_streaming());
   return {};
+}
+
+void Service::shut_in() {
+  become_io_flusher();
+  if (options_.unmounter == nullptr) return;
+  session_->leave_unmounting_to(options_.unmounter);
+  SandboxNeeds needs;
+  needs.control_directory = control_->path().substr(0, control_->path().rfind('/'));
+  needs.network = std::ranges::any_of(layers_, [](const LayerInfo& layer) {
+    const auto colon = layer.path.find(':');
+    return colon != std::string::npos && colon < layer.path.find('/');
+  });
+  sandbox_ = enter_sandbox(needs);
 }
 
 std::string Service::view_path() const {
@@ -157,6 +189,7 @@ Result<Json> Service::status() {
               {"discard", options_.discard == DiscardPolicy::unmap ? "unmap" : "ignore"},
               {"detect-zeroes", options_.detect_zeroes},
               {"pid", getpid()},
+              {"sandbox", sandbox_},
               {"threads", executor_->slots()},
               {"cache-bytes", image_->cache_bytes()},
               {"cache-bytes-max", options_.cache_bytes},
@@ -250,7 +283,7 @@ Result<> Service::quit() {
     return fail(EBUSY, concat("cannot unmount ", mount.path, ": it is also mounted at ", printable(entry.path),
                               "; unmount that first"));
   }
-  TRY(unmount_patiently(mount));
+  TRY(unmount_patiently(*session_));
   // The kernel ends the session with the last mount of it. There may be some in other mount namespaces.
   constexpr std::chrono::seconds kPatience{5};
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
@@ -268,13 +301,13 @@ Result<> Service::quit() {
 void Service::on_signal() {
   signalfd_siginfo information;
   while (::read(signals_.get(), &information, sizeof information) == static_cast<ssize_t>(sizeof information)) continue;
-  const auto done = unmount(session_->mount_entry(), Unmount::unless_busy);
+  const auto done = or_out_of_memory([this] { return session_->unmount(Unmount::unless_busy); });
   if (done) return;
   terminated_ = true;
   log_line(LogLevel::warning, concat("told to end: ", done.error().message(), "; ending nevertheless"));
   // Pages written through mappings reach the image while the slots still serve.
-  if (const Descriptor root(open(options_.mountpoint.path.c_str(), O_RDONLY | O_CLOEXEC)); root) syncfs(root.get());
-  if (const auto detached = unmount(session_->mount_entry(), Unmount::detach); !detached) {
+  session_->sync();
+  if (const auto detached = or_out_of_memory([this] { return session_->unmount(Unmount::detach); }); !detached) {
     log_line(LogLevel::warning, detached.error().message());
   }
   slots_->stop();
@@ -322,7 +355,7 @@ Result<> Service::run(const Ready& ready) {
   if (options_.on_unmounted) options_.on_unmounted();
   // Before the image is closed: the job's threads use it.
   const auto streamed = stream_->end();
-  auto closed = image_->close();
+  auto closed = close_patiently(*image_);
   if (!closed) {
     const std::string message = concat(closed.error().message(), " (closing the image)");
     if (outcome) {

@@ -4,6 +4,7 @@
 
 #include "fuse/mount_options.hpp"
 #include "fuse/mountpoint.hpp"
+#include "fuse/unmounter.hpp"
 #include "fuse/view.hpp"
 
 #include "control/stream_job.hpp"
@@ -29,6 +30,7 @@ struct ServeOptions {
   std::uint64_t cache_bytes = 0;      ///< what the image was opened with, for status
   std::string version;
   std::function<void()> on_unmounted;  ///< before the image is flushed and closed; may be empty
+  Unmounter* unmounter = nullptr;      ///< set: the daemon goes into its sandbox, and leaves unmounting to this
 };
 
 using Ready = std::function<bool(const std::string& view)>;

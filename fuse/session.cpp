@@ -12,9 +12,11 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 namespace penstock::fuse {
 
@@ -133,6 +135,11 @@ Result<> Session::receive(const std::atomic<bool>& stopping) {
   while (!stopping.load(std::memory_order_relaxed)) {
     const int got = fuse_session_receive_buf(session_, &buffer);
     if (got == -EINTR || got == -EAGAIN) continue;
+    if (got == -ENOMEM) {
+      // The request is still with the kernel.
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      continue;
+    }
     if (got == -ECONNABORTED) {
       return fail(ECONNABORTED, "the connection to the kernel was aborted; what was not synced before may be lost");
     }
@@ -153,9 +160,21 @@ bool Session::left_dead_mount() const {
   return gone_ && statvfs(entry_.path.c_str(), &answer) != 0 && errno == ENOTCONN;
 }
 
+Result<> Session::unmount(Unmount how) const {
+  return helper_ != nullptr ? helper_->unmount(entry_, how) : fuse::unmount(entry_, how);
+}
+
+void Session::sync() const {
+  if (helper_ != nullptr) return helper_->sync(entry_);
+  const int root = open(entry_.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (root < 0) return;
+  syncfs(root);
+  close(root);
+}
+
 void Session::end() {
   if (entry_.id != 0 && (!gone_ || left_dead_mount())) {
-    if (const auto done = unmount(entry_, Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
+    if (const auto done = unmount(Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
   }
   entry_.id = 0;
   fuse_session_unmount(session_);

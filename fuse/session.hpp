@@ -5,6 +5,7 @@
 #include "fuse/libfuse.hpp"
 #include "fuse/mountpoint.hpp"
 #include "fuse/operations.hpp"
+#include "fuse/unmounter.hpp"
 
 #include <atomic>
 #include <memory>
@@ -34,6 +35,12 @@ class Session {
   /// Serves requests until the file system is unmounted or `stopping` is set and a signal interrupts the wait.
   /// Errors: why the device cannot be read.
   [[nodiscard]] Result<> receive(const std::atomic<bool>& stopping);
+  /// From now on unmounting is left to `helper`, which outlives the session.
+  void leave_unmounting_to(Unmounter* helper) noexcept { helper_ = helper; }
+  /// As fuse::unmount(), with the right to do so. Any thread.
+  [[nodiscard]] Result<> unmount(Unmount how) const;
+  /// Writes out pages that were changed through mappings, while the slots serve. Any thread.
+  void sync() const;
   /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
   void end();
 
@@ -42,6 +49,7 @@ class Session {
 
   fuse_session* session_;
   MountEntry entry_;
+  Unmounter* helper_ = nullptr;
   std::atomic<bool> gone_{false};  ///< the kernel said that the file system is unmounted
 };
 

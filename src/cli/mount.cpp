@@ -4,6 +4,7 @@
 #include "cli/serve_image.hpp"
 
 #include "fuse/mountpoint.hpp"
+#include "fuse/sandbox.hpp"
 
 #include <memory>
 
@@ -13,6 +14,7 @@ namespace {
 
 struct Flags : MountFlags {
   std::string mountpoint;
+  std::string sandbox = fuse::kSandboxByDefault ? "on" : "off";
 };
 
 }  // namespace
@@ -21,12 +23,19 @@ void add_mount(CLI::App& app, Command& chosen) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
   add_mount_flags(*command, *flags);
+  command
+      ->add_option("--sandbox", flags->sandbox,
+                   "Keep the daemon from files, programs and rights that it does not need (default: on)")
+      ->type_name("on|off")
+      ->check(CLI::IsMember({"on", "off"}));
   command->add_option("mountpoint", flags->mountpoint, "A directory, or a regular file that becomes the raw file")
       ->type_name("MOUNTPOINT")
       ->required();
   command->callback([flags, &chosen] {
     chosen.run = [flags] {
-      return serve_image("mount", *flags, {.place = [flags] { return fuse::find_mountpoint(flags->mountpoint); }});
+      return serve_image(
+          "mount", *flags,
+          {.place = [flags] { return fuse::find_mountpoint(flags->mountpoint); }, .sandbox = flags->sandbox == "on"});
     };
   });
 }

@@ -7,7 +7,10 @@
 #include "base/text.hpp"
 #include "fuse/daemon.hpp"
 #include "fuse/mount_options.hpp"
+#include "fuse/sandbox.hpp"
+#include "fuse/unmounter.hpp"
 
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -33,6 +36,18 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
   const auto undo = [&steps] {
     if (steps.undo) steps.undo();
   };
+  // Before a byte of the image is read, which might be what breaks us.
+  std::unique_ptr<fuse::Unmounter> unmounter;
+  if (steps.sandbox) {
+    auto started = fuse::Unmounter::start();
+    if (!started) {
+      undo();
+      return report(started.error());
+    }
+    unmounter = *std::move(started);
+    serve.unmounter = unmounter.get();
+    fuse::shed_before_opening();
+  }
   auto image = Image::open(flags.image, image_options);
   if (!image) {
     undo();

@@ -17,6 +17,9 @@ struct MountSteps {
   std::function<Result<>(const std::string& view)> ready;
   /// The image is closed, or what `ready` made is not wanted any more: undoes it. May be empty; may come twice.
   std::function<void()> undo;
+  /// Once the image is mounted the daemon gives up all that it does not need: not for those whose `ready` and `undo`
+  /// need it.
+  bool sandbox = false;
 };
 
 /// Gives the exit status of `command`: once the view answers, or with --foreground when the image was closed.

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/unmounter.hpp"
+
+#include "base/text.hpp"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstring>
+#include <memory>
+
+namespace penstock::fuse {
+
+struct Unmounter::Question {
+  std::uint64_t id = 0;
+  std::array<char, 32> device{};
+  Task task = Task::sync;
+};
+
+struct Unmounter::Answer {
+  int number = 0;  // errno, 0: done
+  std::array<char, 1000> message{};
+};
+
+namespace {
+
+template <std::size_t N>
+void put(std::array<char, N>& field, std::string_view text) {
+  std::memcpy(field.data(), text.data(), std::min(text.size(), N - 1));
+}
+
+void sync_mount(const MountEntry& mount) {
+  const auto now = find_again(read_mounts(), mount);
+  const int root = now ? open(now->path.c_str(), O_RDONLY | O_CLOEXEC) : -1;
+  if (root < 0) return;
+  syncfs(root);
+  close(root);
+}
+
+/// Whoever waits for the end of a pipe, a lock or a mount of the daemon's must not wait for us.
+void let_go_of_everything_but(int socket) {
+  const int null = open("/dev/null", O_RDWR);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
+  const auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
+  const auto own = static_cast<unsigned>(socket);
+  if (own > first) close_range(first, own - 1, 0);
+  close_range(own + 1, ~0U, 0);
+  static_cast<void>(!chdir("/"));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Unmounter>> Unmounter::start() {
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return system_failure("cannot make a socket");
+  const pid_t child = fork();
+  if (child < 0) {
+    const auto problem = system_failure("cannot start a helper to unmount with");
+    close(ends[0]);
+    close(ends[1]);
+    return problem;
+  }
+  if (child == 0) serve(ends[1]);
+  close(ends[1]);
+  return std::unique_ptr<Unmounter>(new Unmounter(ends[0]));
+}
+
+Unmounter::~Unmounter() {
+  close(socket_);
+}
+
+void Unmounter::serve(int socket) {
+  prctl(PR_SET_NAME, "penstock-umount");
+  // The daemon decides what they mean.
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) static_cast<void>(std::signal(number, SIG_IGN));
+  let_go_of_everything_but(socket);
+  std::optional<MountEntry> only;
+  for (;;) {
+    Question question;
+    const ssize_t got = recv(socket, &question, sizeof question, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got != static_cast<ssize_t>(sizeof question)) _exit(0);
+    question.device.back() = '\0';
+    const MountEntry mount{.id = question.id, .path = {}, .device = question.device.data()};
+    if (!only) only = mount;
+    Result<> done;
+    if (only->id != mount.id || only->device != mount.device) {
+      done = fail(EPERM, "another mount than the one that was told first");
+    } else if (question.task == Task::sync) {
+      sync_mount(mount);
+    } else {
+      done = fuse::unmount(mount, question.task == Task::detach ? Unmount::detach : Unmount::unless_busy);
+    }
+    Answer answer;
+    if (!done) {
+      answer.number = done.error().number();
+      put(answer.message, done.error().message());
+    }
+    static_cast<void>(send(socket, &answer, sizeof answer, MSG_NOSIGNAL));
+  }
+}
+
+Result<> Unmounter::ask(Task task, const MountEntry& mount) {
+  Question question{.id = mount.id, .task = task};
+  put(question.device, mount.device);
+  Answer answer;
+  const MutexLock lock(mutex_);
+  ssize_t got = send(socket_, &question, sizeof question, MSG_NOSIGNAL);
+  while (got > 0 && (got = recv(socket_, &answer, sizeof answer, 0)) < 0 && errno == EINTR) continue;
+  if (got != static_cast<ssize_t>(sizeof answer))
+    return fail(EPIPE, "cannot unmount: the helper that could was killed");
+  answer.message.back() = '\0';
+  if (answer.number != 0) return fail(answer.number, answer.message.data());
+  return {};
+}
+
+Result<> Unmounter::unmount(const MountEntry& mount, Unmount how) {
+  return ask(how == Unmount::detach ? Task::detach : Task::unmount_unless_busy, mount);
+}
+
+void Unmounter::sync(const MountEntry& mount) {
+  static_cast<void>(ask(Task::sync, mount));
+}
+
+}  // namespace penstock::fuse

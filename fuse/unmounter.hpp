@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A process beside the daemon that can still unmount when the daemon has given up the right to.
+#pragma once
+
+#include "fuse/mountpoint.hpp"
+
+#include "base/mutex.hpp"
+
+namespace penstock::fuse {
+
+/// Forked before the image is opened, it never sees a byte of one. It does two things, with one mount, the first that
+/// it is told of: write out what is dirty in it, and unmount it. It ends with the daemon, whose end closes the socket
+/// between the two.
+/// Threads: start() while the process has one; the rest any. Errors: EPIPE when the helper was killed.
+class Unmounter {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Unmounter>> start();
+  Unmounter(const Unmounter&) = delete;
+  Unmounter& operator=(const Unmounter&) = delete;
+  ~Unmounter();
+
+  /// As fuse::unmount().
+  [[nodiscard]] Result<> unmount(const MountEntry& mount, Unmount how);
+  /// Writes out the pages of all mappings, and returns when the file system has taken them.
+  void sync(const MountEntry& mount);
+
+ private:
+  explicit Unmounter(int socket) : socket_(socket) {}
+  enum class Task : std::uint8_t { unmount_unless_busy, detach, sync };
+  struct Question;
+  struct Answer;
+  [[nodiscard]] Result<> ask(Task task, const MountEntry& mount);
+  [[noreturn]] static void serve(int socket);
+
+  Mutex mutex_;
+  const int socket_;
+};
+
+}  // namespace penstock::fuse
