@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/server.hpp"
 
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <new>
 #include <utility>
 
 namespace penstock::control {
@@ -19,6 +21,7 @@ namespace {
 constexpr std::size_t kOutputBytesMax = 4U << 20U;
 constexpr std::size_t kClientMessageBytesMax = 64U << 10U;
 constexpr std::size_t kEventsMax = 1000;
+constexpr int kCrowdedMilliseconds = 100;
 
 }  // namespace
 
@@ -43,32 +46,47 @@ Server::~Server() {
 
 void Server::run() {
   for (;;) {
-    std::vector<pollfd> waiting{{wake_.get(), POLLIN, 0}, {socket_.descriptor.get(), POLLIN, 0}};
+    // Who cannot be let in stays at the door, and would wake us at once again.
+    const bool deaf = std::exchange(crowded_, false);
+    const auto at_door = static_cast<short>(deaf ? 0 : POLLIN);
+    std::vector<pollfd> waiting{{wake_.get(), POLLIN, 0}, {socket_.descriptor.get(), at_door, 0}};
     for (const auto& [descriptor, ready] : watched_) waiting.push_back({descriptor, POLLIN, 0});
-    const std::size_t first_client = waiting.size();
     for (const auto& client : clients_) {
       const bool sends = !client->output.empty();
       waiting.push_back({client->descriptor.get(), static_cast<short>(sends ? POLLIN | POLLOUT : POLLIN), 0});
     }
-    // Nothing can be done about a failure but to try again; EINTR is the only one that is expected.
-    if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
+    if (poll(waiting.data(), waiting.size(), deaf ? kCrowdedMilliseconds : -1) < 0) {
+      // No memory, or a limit on descriptors below what is open: nothing can be done but to try again.
+      if (errno != EINTR) usleep(kCrowdedMilliseconds * 1000);
+      continue;
+    }
     if (stopping_) return;
-    if (waiting[0].revents != 0) send_events();
-    const std::size_t known_clients = clients_.size();
-    for (std::size_t i = 0; i < known_clients; ++i) {
-      Client& client = *clients_[i];
-      const short events = waiting[first_client + i].revents;
-      if ((events & POLLOUT) != 0) send_pending(client);
-      if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) serve_input(client);
+    // A thread that ends by an exception takes the mount with it.
+    try {
+      serve(waiting);
+    } catch (const std::bad_alloc&) {
+      clients_.clear();
+      log_limited(LogLevel::error, "control socket: no memory; its connections are closed");
     }
-    for (std::size_t i = 0; i < watched_.size(); ++i) {
-      if (waiting[2 + i].revents != 0) watched_[i].second();
-    }
-    if (waiting[1].revents != 0) accept_client();
-    std::erase_if(clients_, [](const auto& client) {
-      return !client->descriptor || (client->closing && client->output.empty());
-    });
   }
+}
+
+void Server::serve(const std::vector<pollfd>& waiting) {
+  const std::size_t first_client = 2 + watched_.size();
+  if (waiting[0].revents != 0) send_events();
+  const std::size_t known_clients = clients_.size();
+  for (std::size_t i = 0; i < known_clients; ++i) {
+    Client& client = *clients_[i];
+    const short events = waiting[first_client + i].revents;
+    if ((events & POLLOUT) != 0) send_pending(client);
+    if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) serve_input(client);
+  }
+  for (std::size_t i = 0; i < watched_.size(); ++i) {
+    if (waiting[2 + i].revents != 0) watched_[i].second();
+  }
+  if (waiting[1].revents != 0) accept_client();
+  std::erase_if(clients_,
+                [](const auto& client) { return !client->descriptor || (client->closing && client->output.empty()); });
 }
 
 void Server::stop() {
@@ -125,6 +143,7 @@ void Server::finish(const Result<Json>& outcome) {
 
 void Server::accept_client() {
   Descriptor descriptor(accept4(socket_.descriptor.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  crowded_ = !descriptor && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
   if (!descriptor) return;
   if (!is_same_user(descriptor.get()) || clients_.size() >= kClientsMax) return;
   auto client = std::make_unique<Client>();

@@ -6,6 +6,8 @@
 #include "control/protocol.hpp"
 #include "control/socket.hpp"
 
+#include <poll.h>
+
 #include <atomic>
 #include <functional>
 #include <map>
@@ -64,6 +66,7 @@ class Server {
   };
 
   Server(ListeningSocket socket, Descriptor wake, std::string version);
+  void serve(const std::vector<pollfd>& waiting);
   void accept_client();
   void serve_input(Client& client);
   void handle(Client& client, const std::string& message);
@@ -78,6 +81,7 @@ class Server {
   std::atomic<bool> stopping_{false};
   Mutex events_mutex_;
   std::vector<Json> events_ GUARDED_BY(events_mutex_);
+  bool crowded_ = false;  ///< no descriptor was left for a new client
   std::string version_;
   std::map<std::string, Handler> handlers_;
   std::function<Result<>()> quit_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "provision/job.hpp"
 
+#include "base/memory.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -173,7 +174,7 @@ void Provisioner::Job::run() {
   background_.run_on_all_slots([this](unsigned slot) { work(slot); });
   // Nobody else ends the job from here on, unless it has ended already.
   if (enter_if_going(ProvisionState::finishing)) {
-    auto finished = finish();
+    auto finished = or_out_of_memory([this] { return finish(); });
     const MutexLock lock(mutex_);
     state_ = finished ? ProvisionState::done : ProvisionState::failed;
     if (!finished) {
@@ -213,7 +214,12 @@ void Provisioner::Job::work(unsigned slot) {
 std::optional<GuestRange> Provisioner::Job::next_step() {
   const MutexLock plan(plan_mutex_);
   for (unsigned tries = 0;; ++tries) {
-    auto step = find_step();
+    // Not or_out_of_memory(): the lock analysis does not look into lambdas.
+    Result<std::optional<GuestRange>> step = fail(ENOMEM, "no memory");
+    try {
+      step = find_step();
+    } catch (const std::bad_alloc&) {
+    }
     if (step) return *step;
     if (!try_again(step.error(), tries)) return std::nullopt;
   }
@@ -254,7 +260,7 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
 
 bool Provisioner::Job::do_step(GuestRange step) {
   for (unsigned tries = 0;; ++tries) {
-    const auto done = image_.populate(step, options_.base);
+    const auto done = or_out_of_memory([&] { return image_.populate(step, options_.base); });
     if (done) {
       const MutexLock lock(mutex_);
       const auto now = clock_.now();
@@ -287,7 +293,7 @@ Result<> Provisioner::Job::flush_when_due() {
     flushing_ = true;
     unflushed_ = 0;
   }
-  auto flushed = image_.flush_populated();
+  auto flushed = or_out_of_memory([this] { return image_.flush_populated(); });
   const MutexLock lock(mutex_);
   flushing_ = false;
   if (flushed) flushed_ = clock_.now();
