@@ -82,6 +82,7 @@ std::uint64_t ChainOpener::table_cache_bytes() const {
 Result<std::shared_ptr<Storage>> ChainOpener::open_data_file(const ImageLocation& image, std::string_view name,
                                                              bool writable) {
   const auto prefix = concat("data file '", printable(name), "'");
+  if (auto believed = check_names_believed(); !believed) return Failure(believed.error().in(prefix));
   if (!options_.data_files) return fail(EACCES, concat(prefix, ": external data files are not allowed here"));
   auto location = locate_stored(image, name);
   if (!location) return Failure(location.error().in(prefix));
@@ -94,12 +95,22 @@ Result<std::shared_ptr<Storage>> ChainOpener::open_data_file(const ImageLocation
   return storage;
 }
 
+Result<> ChainOpener::check_names_believed() const {
+  if (guessed_ == nullptr) return {};
+  return fail(EINVAL,
+              concat("not opened: the image is named like a raw disk, whose guest could have written this name; "
+                     "say --format=",
+                     guessed_->name, " if it is to be believed"));
+}
+
 Result<ChainOpener::File> ChainOpener::open_candidate(const Candidate& candidate) {
   const auto& location = candidate.location;
   const bool writable = candidate.top && options_.writable;
   auto storage = TRY(open_unseen(location.storage_name, writable));
   seen_.push_back({storage->identity(), location.storage_name});
   const Format* const format = TRY(choose_format(candidate, *storage));
+  const bool told = !candidate.top || !candidate.stored_format.empty() || !location.format.empty();
+  if (!told && format->name != "raw" && looks_raw(location.storage_name)) guessed_ = format;
   if (location.offset || location.size) {
     if (format->name != "raw") {
       return fail(EINVAL, concat("json: name has an offset or a size, which only raw has, not ", format->name));
@@ -155,6 +166,7 @@ Result<bool> ChainOpener::open_next() {
   const auto prefix =
       concat(whose(layers_), ": backing file '", printable(location ? location->storage_name : backing.name), "'");
   if (!location) return Failure(location.error().in(prefix));
+  if (auto believed = check_names_believed(); !believed) return Failure(believed.error().in(prefix));
   auto opened = open_driver({std::move(*location), backing.format, false, backing.probe_not_raw});
   if (!opened) return Failure(opened.error().in(prefix));
   return true;

@@ -61,6 +61,8 @@ class ChainOpener {
   [[nodiscard]] Result<Candidate> top_candidate() const;
   [[nodiscard]] Result<File> open_candidate(const Candidate& candidate);
   [[nodiscard]] Result<> open_driver(const Candidate& candidate);
+  /// Refuses what a top layer names whose guest may have written it. Errors: EINVAL.
+  [[nodiscard]] Result<> check_names_believed() const;
   [[nodiscard]] Result<std::shared_ptr<Storage>> open_unseen(const std::string& name, bool writable);
   [[nodiscard]] Result<const Format*> choose_format(const Candidate& candidate, Storage& storage) const;
   [[nodiscard]] Result<std::shared_ptr<Storage>> open_data_file(const ImageLocation& image, std::string_view name,
@@ -74,6 +76,7 @@ class ChainOpener {
   std::vector<Image::Layer> layers_;
   std::vector<std::string> backing_paths_;
   ImageLocation last_location_;
+  const Format* guessed_ = nullptr;  ///< of the top, named like a raw disk, by its contents alone
 };
 
 /// The name of an image for people: the path, where it is one.

@@ -11,9 +11,7 @@
 
 namespace penstock {
 
-namespace {
-
-/// Names under which people keep raw disks; block devices mostly are.
+// Block devices mostly are.
 bool looks_raw(std::string_view path) {
   if (path.starts_with("/dev/")) return true;
   const auto dot = path.rfind('.');
@@ -23,6 +21,8 @@ bool looks_raw(std::string_view path) {
   constexpr std::array<std::string_view, 5> kSuffixes{"img", "raw", "dd", "bin", "iso"};
   return std::ranges::find(kSuffixes, suffix) != kSuffixes.end();
 }
+
+namespace {
 
 Result<std::string_view> foreign_format_of(Storage& storage) {
   std::array<std::byte, 512> head{};

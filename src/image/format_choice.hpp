@@ -14,6 +14,9 @@ enum class Probing : std::uint8_t {
   not_raw,   ///< a backing file of which the overlay stores only that it is not raw
 };
 
+/// Whether `path` is named or placed as people do with raw disks.
+[[nodiscard]] bool looks_raw(std::string_view path);
+
 /// Errors: EINVAL with what to do. `path` is for its last part, the suffix.
 [[nodiscard]] Result<const Format*> probe_safely(Storage& storage, std::string_view path, Probing probing);
 

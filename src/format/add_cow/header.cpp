@@ -13,6 +13,8 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
+constexpr std::uint32_t kNameMax = 4095;  // no path of the host is longer
+
 std::string text_at(Bytes bytes, std::size_t offset, std::size_t length) {
   const Bytes part = bytes.subspan(offset, length);
   return {reinterpret_cast<const char*>(part.data()), part.size()};
@@ -26,6 +28,9 @@ Result<std::string> read_name(Bytes header, std::size_t field, std::string_view 
   if (offset < kFixedBytes || size == 0 || !fits(offset, size, header.size())) {
     return fail(EINVAL,
                 concat("add-cow header: ", what, " name at ", offset, ", ", size, " bytes, is not inside the header"));
+  }
+  if (size > kNameMax) {
+    return fail(EINVAL, concat("add-cow header: ", what, " name of ", size, " bytes is longer than ", kNameMax));
   }
   std::string name = text_at(header, offset, size);
   if (name.find('\0') != std::string::npos) {
@@ -113,6 +118,9 @@ Result<std::vector<std::byte>> encode_header(const Header& header) {
   };
   const std::uint64_t names = kFixedBytes + header.backing.name.size() + header.image_name.size();
   if (names > bytes.size()) return fail(ENOSPC, "the names do not fit the header");
+  if (std::max(header.backing.name.size(), header.image_name.size()) > kNameMax) {
+    return fail(ENAMETOOLONG, concat("a file name is longer than ", kNameMax, " bytes"));
+  }
   if (header.backing.format.size() >= kFormatBytes) return fail(EINVAL, "the backing format's name is too long");
   store_le(out, 0, kMagic);
   if (!header.backing.name.empty()) {

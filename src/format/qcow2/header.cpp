@@ -17,7 +17,8 @@ constexpr std::uint32_t kClusterBitsMin = 9;
 constexpr std::uint32_t kClusterBitsMax = 21;  ///< QEMU's limit; the format itself has none
 constexpr std::uint32_t kClusterBitsMinExtended = 14;
 constexpr std::uint32_t kBackingNameMax = 1023;
-constexpr std::size_t kBackingFormatMax = 15;  ///< QEMU's limit
+constexpr std::size_t kDataFileNameMax = 4095;  // no path of the host is longer
+constexpr std::size_t kBackingFormatMax = 15;   ///< QEMU's limit
 constexpr std::uint64_t kBitmapsMax = 65535;
 constexpr std::uint64_t kBitmapDirectoryBytesMax = 64U << 20U;
 constexpr std::uint64_t kSnapshotEntryBytesMin = 40;
@@ -125,6 +126,9 @@ Result<> check_extension(const Header& header, const Extension& extension) {
       return check_backing_format(extension);
     case ExtensionType::bitmaps:
       return check_bitmaps(header, extension);
+    case ExtensionType::data_file:
+      if (extension.data.size() <= kDataFileNameMax) return {};
+      return invalid(concat("data file name of ", extension.data.size(), " bytes is longer than ", kDataFileNameMax));
     case ExtensionType::crypto:
       return check_crypto(header, extension);
     default:

@@ -78,6 +78,20 @@ TEST_F(Chain, WhatIsNamedLikeARawDiskIsNotWrittenAsAnythingElse) {
   EXPECT_OK(Image::open(overlay("disk.qcow2", "", ""), {.writable = true}));
 }
 
+TEST_F(Chain, NamesThatTheGuestOfARawDiskMayHaveWrittenAreNotFollowed) {
+  raw("secret", "root:");
+  const auto disk = overlay("disk.raw", "secret", "raw");
+  EXPECT_EQ(error_of(disk),
+            "disk.raw: backing file 'secret': not opened: the image is named like a raw disk, whose guest could have "
+            "written this name; say --format=qcow2 if it is to be believed");
+  EXPECT_OK(Image::open(disk, {.format = "qcow2"}));
+  EXPECT_OK(Image::open(disk, {.format = "raw"}));
+  EXPECT_OK(Image::open(overlay("disk.qcow2", "secret", "raw"), {}));
+  // The stored format of a backing file decides, whatever a guest made of its contents.
+  const auto top = overlay("top.qcow2", "disk.raw", "raw");
+  EXPECT_EQ(must(Image::open(top, {}))->layer_count(), 2U);
+}
+
 TEST_F(Chain, OtherProgramsFormatsAreNamed) {
   EXPECT_EQ(
       error_of(raw("a", "KDMV")),
