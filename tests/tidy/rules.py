@@ -42,8 +42,9 @@ RAW_LOCK = re.compile(r"\bstd::(mutex|shared_mutex|lock_guard|unique_lock|scoped
 
 
 def tree_files(root):
+    # corpus: inputs of the fuzzers, bytes of any kind.
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f != "__pycache__")
+        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f not in ("__pycache__", "corpus"))
         for name in sorted(files):
             yield os.path.relpath(os.path.join(folder, name), root)
 

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a mount of somebody else's may say: the answer of its daemon to `penstock status`, as JSON, and the kernel's
+// list of mounts, whose paths anybody may have chosen.
+#include "tests/fuzz/fuzz.hpp"
+
+#include "cli/status_facts.hpp"
+#include "fuse/mountpoint.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace penstock;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  for (const auto& entry : fuse::parse_mountinfo(text)) {
+    fuzz::demand(!entry.path.empty() && !entry.device.empty(), "a mount has a path and a device");
+  }
+  const auto json = cli::Json::parse(text, nullptr, false);
+  if (json.is_discarded()) return 0;
+  if (const auto facts = cli::status_facts(json); fuzz::told(facts)) {
+    for (const std::string& shown : {facts->image, facts->format, facts->mountpoint, facts->view, facts->control}) {
+      for (const char character : shown) {
+        fuzz::demand(static_cast<unsigned char>(character) >= ' ' && character != '\x7f',
+                     "a text is fit for a terminal");
+      }
+    }
+  }
+  return 0;
+}
