@@ -58,7 +58,7 @@ run_tests() {
 build_gcc() { meson setup "$build/gcc" "$source_root" && ninja -C "$build/gcc"; }
 build_address() {
   CXX=clang++-19 meson setup "$build/address" "$source_root" -Doptimization=1 -Db_lundef=false \
-    -Db_sanitize=address,undefined -Dcpp_args=-fno-sanitize-recover=all && ninja -C "$build/address"
+    -Db_sanitize=address,undefined -Dcpp_args=-fno-sanitize-recover=all -Dfuzzers=true && ninja -C "$build/address"
 }
 build_thread() {
   # Only what runs on many threads: the rest has nothing to show here.
@@ -84,6 +84,10 @@ rm -rf "$build/gcc"
 if build_stage "address and undefined sanitizers" build_address; then
   run_tests "address and undefined sanitizers" "$build/address" --suite unit --suite property --timeout-multiplier 8
   PENSTOCK_SECONDS=45 run_tests "round trips with sanitizers" "$build/address" qemu-round-trip
+  # The scripts that go through most of the daemon's life.
+  run_tests "mounts with sanitizers" "$build/address" unmount-ways-close-the-image daemon-life-loses-nothing \
+    stream-base-and-odd-bases peers-bugs-are-not-ours bad-input-is-refused-in-one-line threads-sanitized-under-load
+  PENSTOCK_FUZZ_FINDINGS=$build/logs run_tests "fuzzing" "$build/address" --suite fuzz
 fi
 rm -rf "$build/address"
 if build_stage "thread sanitizer" build_thread; then
