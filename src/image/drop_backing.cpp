@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The end of provisioning: the top layer lets go of what it no longer needs.
+#include "base/broken_order.hpp"
 #include "image/image_impl.hpp"
 #include "image/named.hpp"
 
@@ -21,7 +22,7 @@ Result<> Image::Impl::drop_backing(unsigned base) {
   TRY(check_change({{0}, 0}));
   TRY(begin_writing());
   // Most of the flush goes beside requests; what is left for the hold is what came meanwhile.
-  TRY(in_layer(top_layer(), top().flush()));
+  if (!broken(Order::finalise_before_flush)) TRY(in_layer(top_layer(), top().flush()));
   const ExclusiveLock chain(chain_mutex_);
   const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
   TRY(check_request({}));

@@ -80,7 +80,10 @@ Result<CheckReport> ShapedImage::check(Repair repair) const {
 std::string ShapedImage::findings() const {
   std::string all;
   if (format().check == nullptr) return all;
-  const auto log = [&all](std::string_view line) { all.append(line).append("\n"); };
+  int lines = 0;
+  const auto log = [&](std::string_view line) {
+    if (++lines <= 3) all.append(line).append(lines < 3 ? "; " : "; ...");
+  };
   if (const auto done = format().check(file, options_for(*this, false), {.log = log}); !done) {
     all += done.error().message();
   }

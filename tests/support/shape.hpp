@@ -39,7 +39,7 @@ struct ShapedImage {
   [[nodiscard]] Result<std::unique_ptr<FormatDriver>> open(bool writable) const;
   /// EOPNOTSUPP when the format has no check.
   [[nodiscard]] Result<CheckReport> check(Repair repair = Repair::none) const;
-  /// What the check says, a line a finding.
+  /// The first of what the check says.
   [[nodiscard]] std::string findings() const;
 };
 

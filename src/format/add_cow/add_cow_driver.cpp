@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/add_cow/add_cow_driver.hpp"
 
+#include "base/broken_order.hpp"
 #include "base/endian.hpp"
 #include "base/text.hpp"
 
@@ -176,10 +177,12 @@ Result<> Driver::flush_stages() {
     copies = pages_.copy_dirty();
   }
   const auto outcome = [&]() -> Result<> {
-    TRY(data_->flush());
-    if (copies.empty()) return {};
-    for (const auto& copy : copies) TRY(storage_->write(copy.table->offset() + copy.from, copy.bytes));
-    return storage_->flush();
+    if (!broken(Order::bit_before_data)) TRY(data_->flush());
+    if (!copies.empty()) {
+      for (const auto& copy : copies) TRY(storage_->write(copy.table->offset() + copy.from, copy.bytes));
+      TRY(storage_->flush());
+    }
+    return broken(Order::bit_before_data) ? data_->flush() : Result<>();
   }();
   const ExclusiveLock lock(mutex_);
   for (const auto& copy : copies) pages_.finish(copy, outcome.has_value());

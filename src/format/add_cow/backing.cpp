@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completing the raw file, naming another backing file, and what a mount is to start. Source: penstock-formats(5),
 // "add-cow: completion".
+#include "base/broken_order.hpp"
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "format/add_cow/add_cow_driver.hpp"
@@ -56,7 +57,7 @@ Result<bool> Driver::all_bits_set() {
 Result<> Driver::change_backing(const BackingReference& backing) {
   TRY(check_reference(backing, header_.image_name));
   const MutexLock flushing(flush_mutex_);
-  TRY(flush_stages());
+  if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
   const ExclusiveLock lock(mutex_);
   if (!backing.name.empty() && all_allocated_.load()) {
     return fail(EINVAL, "the image file is complete; a backing file would never be asked");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Naming another backing file, and remembering what a mount is to start.
+#include "base/broken_order.hpp"
 #include "format/qcow2/header_change.hpp"
 #include "format/qcow2/qcow2_driver.hpp"
 
@@ -21,7 +22,7 @@ Result<> Driver::change_backing(const BackingReference& backing) {
   TRY(begin_writing());
   const MutexLock flushing(flush_mutex_);
   // What was copied up must be linked for good before the file it came from is no longer asked.
-  TRY(flush_stages());
+  if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
   const ExclusiveLock lock(mutex_);
   Header next = TRY(with_backing(header_, backing));
   // Nothing is left to copy: a mount that started to stream would be told that it cannot.

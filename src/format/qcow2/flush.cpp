@@ -6,6 +6,7 @@
 // Each bar is a barrier. What is written is the state at one moment (take_pending), so that a change published later
 // never reaches the disk ahead of its data. With lazy refcounts the stages of counts are left out: the dirty bit
 // stands in for them until close().
+#include "base/broken_order.hpp"
 #include "format/qcow2/header_change.hpp"
 #include "format/qcow2/qcow2_driver.hpp"
 
@@ -40,6 +41,7 @@ Result<> Driver::flush_stages() {
     flush_mutex_.assert_held();
     TRY(settle_header());
     TRY(take_pending(pending));
+    if (broken(Order::table_before_data)) TRY(write_links(pending));
     if (data_ != storage_) TRY(data_->flush());
     if (pending.lazy) {
       TRY(storage_->flush());
@@ -47,6 +49,11 @@ Result<> Driver::flush_stages() {
       TRY(write_counts(pending));
     }
     TRY(write_links(pending));
+    if (broken(Order::refcount_after_table)) {
+      const ExclusiveLock lock(mutex_);
+      TRY(refcounts_.write_blocks());
+      TRY(storage_->flush());
+    }
     return give_back(pending);
   }();
   if (!outcome) put_back(pending);
@@ -83,7 +90,7 @@ Result<> Driver::take_pending(Pending& pending) {
   }
   if (pending.lazy) return {};
   pending.count_entries = refcounts_.take_changed_entries();
-  return refcounts_.write_blocks();
+  return broken(Order::refcount_after_table) ? Result<>() : refcounts_.write_blocks();
 }
 
 Result<> Driver::write_counts(Pending& pending) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Naming another backing file, and what a mount is to start. Source: penstock-formats(5), "QED: backing file change".
+#include "base/broken_order.hpp"
 #include "base/text.hpp"
 #include "format/qed/qed_driver.hpp"
 
@@ -40,7 +41,7 @@ Result<> Driver::change_backing(const BackingReference& backing) {
   if (backing.name.find('\0') != std::string::npos) return fail(EINVAL, "backing file name contains a NUL");
   const MutexLock flushing(flush_mutex_);
   // What was copied up must be linked for good before the file it came from is no longer asked.
-  TRY(flush_stages());
+  if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
   const ExclusiveLock lock(mutex_);
   Header next = header_;
   next.backing_name = backing.name;

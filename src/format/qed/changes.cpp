@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reserve, publish, zero, flush, resize. Source: penstock-formats(5), "QED: write, write zeroes, discard, resize".
+#include "base/broken_order.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "format/qed/qed_driver.hpp"
@@ -166,7 +167,7 @@ Result<> Driver::flush_stages() {
     l2 = l2_pages_.copy_dirty();
   }
   const auto outcome = [&]() -> Result<> {
-    TRY(storage_->flush());
+    if (!broken(Order::table_before_data)) TRY(storage_->flush());
     TRY(write_copies(l2, l2_pages_));
     return write_copies(l1, l1_pages_);
   }();
