@@ -34,7 +34,8 @@ class BrokenOrder : public testing::TestWithParam<Broken> {
     std::size_t number = 0;
     bool caught = false;
     for (unsigned run = 0; run < runs && !caught; ++run) {
-      const RecordedRun recorded(image(), Start::make(image()), random, kOperations);
+      const RecordedRun recorded(image(), Start::make(image()), random,
+                                 {.operations = kOperations, .wrap = {}, .heal = {}});
       recorded.journal().crash(random, kImagesOfOneRun, [&](const CrashImage& crash) {
         ++number;
         const auto problem = recorded.examine(crash, {});

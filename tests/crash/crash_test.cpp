@@ -28,7 +28,8 @@ TEST_P(CrashTest, LeavesAConsistentImageWithAllThatWasFlushed) {
   for (auto left = crash_images_of(cases().size(), kPercent); left != 0 && !HasFailure();) {
     const auto count = std::min(left, kImagesOfOneRun);
     left -= count;
-    const RecordedRun run(GetParam(), Start::make(GetParam()), random, kOperations);
+    const RecordedRun run(GetParam(), Start::make(GetParam()), random,
+                          {.operations = kOperations, .wrap = {}, .heal = {}});
     ASSERT_EQ(run.errors(), 0U);
     const auto report = run.left().check();
     ASSERT_OK(report);

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each call of the storage fails in turn: no success is reported that was none, and nothing is corrupted.
-#include "tests/crash/load.hpp"
+// Each call of the storage fails in turn: no success is reported that was none, nothing is corrupted, and once the disk
+// is well again requests are served. PENSTOCK_FAULT_RUNS: how many runs of each kind (default 1), of which every call
+// fails once.
+#include "tests/crash/crash_count.hpp"
+#include "tests/crash/recorded_run.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/faulty_storage.hpp"
 #include "tests/support/process.hpp"
 
 #include "base/text.hpp"
 
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
 namespace penstock::test {
 namespace {
 
-constexpr unsigned kOperations = 30;
-constexpr std::size_t kFailuresMax = 120;  // a case; more calls than that are failed in steps
+constexpr unsigned kOperations = 24;
+constexpr std::size_t kCrashImages = 2;  // a failure
 
 struct Fault {
   friend void PrintTo(const Fault& fault, std::ostream* out) { *out << fault.name; }
@@ -19,116 +26,113 @@ struct Fault {
   unsigned kinds;
   int number;
   bool for_ever;
+  FaultyStorage::Effect effect = FaultyStorage::Effect::none;
 };
+
+std::atomic<std::size_t>& failures_examined() {
+  static std::atomic<std::size_t> count{0};
+  return count;
+}
+
+class PrintsTheCount final : public testing::Environment {
+ public:
+  void TearDown() override { std::printf("%zu failures examined\n", failures_examined().load()); }
+};
+
+const auto* const kPrinter = testing::AddGlobalTestEnvironment(new PrintsTheCount);
+
+std::uint64_t runs() {
+  const char* const given = std::getenv("PENSTOCK_FAULT_RUNS");
+  return given == nullptr ? 1 : std::strtoull(given, nullptr, 0);
+}
 
 class FaultTest : public testing::TestWithParam<std::tuple<Case, Fault>> {
  protected:
-  FaultTest() {
-    case_ = std::get<0>(GetParam());
+  FaultTest() : case_(std::get<0>(GetParam())), fault_(std::get<1>(GetParam())) {
     case_.threads = 1;
+    case_.may_fail = true;
   }
   void SetUp() override {
     if (case_.contents != Contents::empty && !have_program("qemu-img")) GTEST_SKIP() << "needs qemu-utils";
     start_ = Start::make(case_);
   }
 
-  /// Runs the load with the call number `after` failing; of an image with a data file, every other one is the data
-  /// file's. False when there was no such call.
+  /// Runs the load with call number `after` failing; of an image with a data file, every other one is the data file's.
+  /// False when there was no such call.
   bool fail_call(std::uint64_t seed, std::uint64_t after) {
-    const Fault& fault = std::get<1>(GetParam());
-    const auto memory = std::dynamic_pointer_cast<MemoryStorage>(start_.image.file)->copy("image");
-    auto faulty = std::make_shared<FaultyStorage>(memory);
-    std::shared_ptr<Storage> file = faulty;
-    std::shared_ptr<Storage> data_memory;
-    std::shared_ptr<Storage> data;
-    if (start_.image.data != nullptr) {
-      data = data_memory = std::dynamic_pointer_cast<MemoryStorage>(start_.image.data)->copy("data");
-      if (after % 2 == 1) {  // in turn the one file and the other
-        file = memory;
-        data = faulty = std::make_shared<FaultyStorage>(data_memory);
+    std::vector<std::shared_ptr<FaultyStorage>> disks;
+    const bool two = start_.image.data != nullptr;
+    const auto victim = two ? after % 2 : 0;
+    const auto wrap = [&](std::shared_ptr<Storage> storage) {
+      disks.push_back(std::make_shared<FaultyStorage>(std::move(storage)));
+      if (disks.size() == victim + 1) {
+        disks.back()->arm({.kinds = fault_.kinds,
+                           .after = two ? after / 2 : after,
+                           .number = fault_.number,
+                           .for_ever = fault_.for_ever,
+                           .effect = fault_.effect});
       }
-      after /= 2;
-    }
-    History history(case_.size_max() / kSectorSize, case_.size);
-    bool flush_failed = false;
-    bool closed = false;
-    std::size_t moment = 0;
-    {
-      auto image = must(start_.open(start_.image.with(file, data), true));
-      Load load(case_, *image, history, [&moment] { return ++moment; });
-      load.take_start();
-      Random random(seed);
-      faulty->arm({.kinds = fault.kinds, .after = after, .number = fault.number, .for_ever = fault.for_ever});
-      load.run(random, kOperations);
-      if (!faulty->fired()) return false;
-      faulty->disarm();
-      // The disk is well again. Either all goes well from here, or the image says for ever that it does not.
-      load.run(random, 10);
-      flush_failed = !load.flush();
-      if (flush_failed) {
-        EXPECT_ERRNO(image->flush(), must_number(image->flush()));
-      }
-      closed = image->close().has_value();
-      EXPECT_FALSE(flush_failed && closed) << "close hides that a flush failed";
-    }
-    const auto left = start_.image.with(memory, data_memory);
-    if (!closed && case_.shape.options.count("lazy_refcounts") != 0) {
-      const auto repaired = left.open(true);
-      EXPECT_OK(repaired);
-      if (repaired) {
-        EXPECT_TRUE(succeeded((*repaired)->close()));
-      }
-    }
-    const auto report = left.check();
-    EXPECT_OK(report);
-    if (report) {
-      EXPECT_EQ(report->corruptions, 0U);
-      EXPECT_EQ(report->check_errors, 0U);
-    }
-    const auto image = start_.open(left, false);
-    EXPECT_OK(image);
-    if (image) {
-      EXPECT_EQ(find_problem(**image, history, SIZE_MAX - 1), "");
-    }
+      return disks.back();
+    };
+    const auto heal = [&] {
+      disks[victim]->disarm();
+      return !disks[victim]->flush_failed();
+    };
+    Random random(seed);
+    const RecordedRun run(case_, start_, random, {.operations = kOperations, .wrap = wrap, .heal = heal});
+    if (disks[victim]->failures() == 0) return false;
+    ++failures_examined();
+    EXPECT_EQ(run.late_errors(), 0U) << "the disk is well again";
+    EXPECT_FALSE(disks[victim]->flush_failed() && run.errors() == 0) << "nobody was told that a flush failed";
+    EXPECT_EQ(run.examine_left(), "");
+    run.journal().crash(random, kCrashImages, [&](const CrashImage& crash) {
+      count_crash_image();
+      EXPECT_EQ(run.examine(crash, {}), "") << crash.what;
+      return !HasFailure();
+    });
     return true;
   }
-  static int must_number(const Result<>& failed) { return failed ? 0 : failed.error().number(); }
 
   Case case_;
+  const Fault fault_;
   Start start_;
 };
 
 TEST_P(FaultTest, EachFailingCallIsReportedAndCorruptsNothing) {
   Random random("FaultTest");
-  const auto seed = random.next();
-  // Near the start every call counts: opening, the first allocations. Later a step is enough.
-  std::uint64_t after = 0;
-  unsigned without_effect = 0;  // one of two files may have no more calls, the other still some
-  for (std::size_t run = 0; run < kFailuresMax && without_effect < 4; ++run) {
-    SCOPED_TRACE(concat("call ", after, " fails"));
-    without_effect = fail_call(seed, after) ? 0 : without_effect + 1;
-    if (HasFailure()) break;
-    after += run < kFailuresMax / 2 ? 1 : random.between(1, 9);
+  for (auto left = runs(); left != 0; --left) {
+    const auto seed = random.next();
+    unsigned without_effect = 0;  // one of two files may have no more calls, the other still some
+    for (std::uint64_t call = 0; without_effect < 2; ++call) {
+      SCOPED_TRACE(concat("call ", call, " fails"));
+      without_effect = fail_call(seed, call) ? 0 : without_effect + 1;
+      if (HasFailure()) return;
+    }
   }
 }
 
-std::vector<Case> some_cases() {
+std::vector<Case> one_thread_cases() {
   std::vector<Case> chosen;
   for (const Case& item : cases()) {
-    if (item.threads == 1) chosen.push_back(item);
-    if (item.threads == 1 && chosen.back().contents == Contents::empty) chosen.back().size = 512U << 10U;
+    if (item.threads != 1) continue;
+    chosen.push_back(item);
+    if (item.contents == Contents::empty) chosen.back().size = 512U << 10U;
   }
   return chosen;
 }
 
+constexpr unsigned kNeedRoom =
+    FaultyStorage::writes | FaultyStorage::zeroes | FaultyStorage::allocates | FaultyStorage::truncates;
+
 INSTANTIATE_TEST_SUITE_P(
     Every, FaultTest,
-    testing::Combine(testing::ValuesIn(some_cases()),
+    testing::Combine(testing::ValuesIn(one_thread_cases()),
                      testing::Values(Fault{"one_error", FaultyStorage::everything, EIO, false},
-                                     Fault{"disk_full",
-                                           FaultyStorage::writes | FaultyStorage::zeroes | FaultyStorage::allocates |
-                                               FaultyStorage::truncates,
-                                           ENOSPC, true},
+                                     Fault{"one_error_of_what_happened", FaultyStorage::writes, EIO, false,
+                                           FaultyStorage::Effect::whole},
+                                     Fault{"one_error_half_way", FaultyStorage::writes, EIO, false,
+                                           FaultyStorage::Effect::half},
+                                     Fault{"disk_full", kNeedRoom, ENOSPC, true},
                                      Fault{"no_change_any_more", FaultyStorage::changes, EIO, true})),
     [](const auto& param) { return std::get<0>(param.param).shape.name + "_" + std::get<1>(param.param).name; });
 

@@ -26,7 +26,7 @@ bool lazy(const Shape& shape) {
 
 }  // namespace
 
-RecordedRun::RecordedRun(const Case& what, Start start, Random& random, unsigned operations, const Wrap& wrap)
+RecordedRun::RecordedRun(const Case& what, Start start, Random& random, const RunOptions& options)
     : what_(what),
       start_(std::move(start)),
       // What the load works on is a copy: the journal and the start keep what was there before.
@@ -36,30 +36,36 @@ RecordedRun::RecordedRun(const Case& what, Start start, Random& random, unsigned
   const auto recorded = [&](const std::shared_ptr<MemoryStorage>& memory) -> std::shared_ptr<Storage> {
     if (memory == nullptr) return nullptr;
     auto storage = journal_.add(memory);
-    return wrap ? wrap(std::move(storage)) : storage;
+    return options.wrap ? options.wrap(std::move(storage)) : storage;
   };
   {
     Load(what, *must(start_.open(start_.image, false)), history_, {}).take_start();
   }
   const auto file = recorded(memory_);
   const auto data = recorded(data_);
-  const auto image = start_.open(start_.image.with(file, data), true, what.detect_zeroes);
-  if (image) {
-    use(**image, random, operations);
-  } else {
+  const auto open = [&] { return start_.open(start_.image.with(file, data), true, what.detect_zeroes); };
+  auto image = open();
+  if (!image) {
     ++errors_;
+    const bool well = options.heal && options.heal();
+    if (options.heal) image = open();
+    if (!image && well) ++late_errors_;
   }
+  if (image) use(**image, random, options);
 }
 
-void RecordedRun::use(Image& image, Random& random, unsigned operations) {
+void RecordedRun::use(Image& image, Random& random, const RunOptions& options) {
   Load load(what_, image, history_, [this] { return journal_.position(); });
-  operations /= what_.threads;
+  auto operations = options.operations / what_.threads;
   if (what_.streams) {
     errors_ += load.run(random, operations / 4);
     errors_ += load.stream(random, operations / 2);
     operations /= 4;
   }
   errors_ += load.run(random, operations);
+  const bool well = options.heal && options.heal();
+  const auto before = errors_;
+  if (options.heal) errors_ += load.run(random, 10);
   if (random.chance(50) && !load.flush()) ++errors_;
   // A close that goes well says that all is durable, whatever went wrong before.
   const auto begun = history_.tick();
@@ -68,6 +74,7 @@ void RecordedRun::use(Image& image, Random& random, unsigned operations) {
   } else {
     ++errors_;
   }
+  if (well) late_errors_ += errors_ - before;
 }
 
 ShapedImage RecordedRun::dead(const CrashImage& crash) const {

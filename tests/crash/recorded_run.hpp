@@ -13,16 +13,23 @@ struct Scrutiny {
   bool by_qemu = false;  ///< qemu-img check, which costs a process
 };
 
-/// Something between the image and a recorded storage.
-using Wrap = std::function<std::shared_ptr<Storage>(std::shared_ptr<Storage>)>;
+struct RunOptions {
+  unsigned operations = 100;
+  /// Puts something between the image and a recorded storage.
+  std::function<std::shared_ptr<Storage>(std::shared_ptr<Storage>)> wrap;
+  /// Makes the disks well again, after the load and before some more of it. True: from then on nothing may fail.
+  std::function<bool()> heal;
+};
 
 class RecordedRun {
  public:
   /// Runs the load of `what` on `start`, with a flush at its end or without. `what` outlives this.
-  RecordedRun(const Case& what, Start start, Random& random, unsigned operations, const Wrap& wrap = {});
+  RecordedRun(const Case& what, Start start, Random& random, const RunOptions& options);
 
   /// Of the run: the opening, requests, or the close that failed.
   [[nodiscard]] std::size_t errors() const { return errors_; }
+  /// Of those, what failed though the disks were well again.
+  [[nodiscard]] std::size_t late_errors() const { return late_errors_; }
   [[nodiscard]] const Start& start() const { return start_; }
   [[nodiscard]] const Journal& journal() const { return journal_; }
   /// The image as the run left it.
@@ -37,7 +44,7 @@ class RecordedRun {
   [[nodiscard]] std::string examine_clean_end() const;
 
  private:
-  void use(Image& image, Random& random, unsigned operations);
+  void use(Image& image, Random& random, const RunOptions& options);
   [[nodiscard]] std::string examine_check(const ShapedImage& left) const;
   [[nodiscard]] std::string examine_writing_on(const ShapedImage& left) const;
   [[nodiscard]] std::string examine_streaming_on(const ShapedImage& left) const;
@@ -50,6 +57,7 @@ class RecordedRun {
   std::shared_ptr<MemoryStorage> data_;
   History history_;
   std::size_t errors_ = 0;
+  std::size_t late_errors_ = 0;
 };
 
 }  // namespace penstock::test

@@ -115,7 +115,7 @@ class Simulation {
     Trouble trouble(what_.may_fail, random_.fork());
     const auto wrap = [&](std::shared_ptr<Storage> storage) { return trouble.wrap(std::move(storage)); };
     const auto operations = static_cast<unsigned>(random_.between(10, kOperationsMax));
-    const RecordedRun run(what_, start, random_, operations, wrap);
+    const RecordedRun run(what_, start, random_, {.operations = operations, .wrap = wrap, .heal = {}});
     trouble.end();
     outcome_.failures += trouble.failures();
     const bool clean = run.errors() == 0;

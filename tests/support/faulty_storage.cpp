@@ -20,6 +20,11 @@ std::uint64_t FaultyStorage::failures() const {
   return failures_;
 }
 
+bool FaultyStorage::flush_failed() const {
+  const std::lock_guard lock(mutex_);
+  return flush_failed_;
+}
+
 bool FaultyStorage::fired() const {
   const std::lock_guard lock(mutex_);
   return fired_;

@@ -42,6 +42,8 @@ class FaultyStorage final : public ForwardingStorage {
   /// Calls of the armed kinds since arm().
   [[nodiscard]] std::uint64_t calls() const;
   [[nodiscard]] bool fired() const;
+  /// Whether a flush has failed, as all later ones do.
+  [[nodiscard]] bool flush_failed() const;
   /// Calls that failed, ever.
   [[nodiscard]] std::uint64_t failures() const;
 
