@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A power cut at any moment of a rebase or a commit leaves a chain that shows what it always showed.
+// A power cut at any moment of a rebase or a commit, or a call that fails, leaves a chain that shows what it always
+// showed, and on which it can be done again.
 #include "image/layer_copies.hpp"
 #include "tests/crash/crash_count.hpp"
 #include "tests/support/expect.hpp"
+#include "tests/support/faulty_storage.hpp"
 #include "tests/support/layered.hpp"
+#include "tests/support/plain_executor.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/recording_storage.hpp"
 #include "tests/support/shape.hpp"
+
+#include "base/text.hpp"
 
 namespace penstock::test {
 namespace {
@@ -80,6 +85,46 @@ class LayerCopies : public testing::TestWithParam<Shape> {
   [[nodiscard]] static ShapedImage left(const ShapedImage& made, const CrashImage& crash) {
     return made.with(crash.devices[0], made.data == nullptr ? nullptr : crash.devices[1]);
   }
+  /// The end of `rebase`: on `next` from then on, or alone.
+  static Result<> rebase(const ShapedImage& made, const std::shared_ptr<Storage>& base,
+                         const std::shared_ptr<Storage>& next, unsigned slots) {
+    std::vector<Image::Layer> layers;
+    layers.push_back({"top", TRY(made.open(true))});
+    layers.push_back({"base", TRY(raw_layer(base, false))});
+    const auto image = Image::from_layers(std::move(layers), {.writable = true});
+    const auto other = next == nullptr ? nullptr : Image::from_driver(TRY(raw_layer(next, false)), "next", false);
+    PlainExecutor executor(slots);
+    TRY(store_differences(*image, other.get(), 2, executor, {}));
+    TRY(image->change_backing(next == nullptr ? BackingReference{} : BackingReference{"next", "raw"}));
+    return image->close();
+  }
+  static Result<> commit(const ShapedImage& top, const std::shared_ptr<Storage>& below, unsigned slots) {
+    std::vector<Image::Layer> layers;
+    layers.push_back({"top", TRY(top.open(true))});
+    const auto upper = Image::from_layers(std::move(layers), {.writable = true});
+    const auto target = Image::from_driver(TRY(raw_layer(below, true)), "base", true);
+    PlainExecutor executor(slots);
+    TRY(copy_down(*upper, *target, kSize, executor, {}));
+    if (const auto emptied = upper->make_empty(); !emptied && !emptied.error().is(EOPNOTSUPP)) return emptied;
+    TRY(upper->close());
+    return target->close();
+  }
+  static Result<std::unique_ptr<FormatDriver>> raw_layer(const std::shared_ptr<Storage>& storage, bool writable) {
+    return must(find_format("raw"))->open(storage, {.writable = writable});
+  }
+  /// A successor of `base`: much in common, and some of it gone.
+  static std::shared_ptr<MemoryStorage> successor(const std::shared_ptr<MemoryStorage>& base, Random& random) {
+    auto next = raw_disk(kSize / 4 * 3, random);
+    std::vector<std::byte> shared(kSize / 2);
+    must(base->read({0}, shared));
+    must(next->write({0}, shared));
+    must(next->write_zeroes({{4096}, 200000}, Zeroing::may_unmap));
+    return next;
+  }
+  /// Until `run` says that there was no such call: every one at first, then some.
+  static void for_failing_calls(Random& random, const std::function<bool(std::uint64_t call)>& run) {
+    for (std::uint64_t call = 0; run(call) && !HasFailure();) call += call < 12 ? 1 : random.between(1, 24);
+  }
   static void expect_sound(const ShapedImage& image, const std::string& what) {
     if (image.shape.options.contains("lazy_refcounts")) must(must(image.open(true))->close());
     const auto report = image.check();
@@ -91,26 +136,11 @@ TEST_P(LayerCopies, RebaseShowsTheSameAtEveryMoment) {
   Random random("RebaseShowsTheSameAtEveryMoment");
   const auto base = raw_disk(kSize, random);
   for (const bool alone : {false, true}) {
-    auto next = alone ? nullptr : raw_disk(kSize / 4 * 3, random);
-    if (next != nullptr) {
-      // Much in common, as a base and its successor have.
-      std::vector<std::byte> shared(kSize / 2);
-      must(base->read({0}, shared));
-      must(next->write({0}, shared));
-      must(next->write_zeroes({{4096}, 200000}, Zeroing::may_unmap));
-    }
+    const auto next = alone ? nullptr : successor(base, random);
     const auto made = make_overlay(base, random);
     const auto expected = contents(*open_over(made, base, false));
     Journal journal;
-    {
-      const auto image = open_over(recorded(made, journal), base, true);
-      const auto other =
-          alone ? nullptr : Image::from_driver(must(must(find_format("raw"))->open(next, {})), "next", false);
-      const auto executor = make_request_executor(2);
-      must(store_differences(*image, other.get(), 2, *executor, {}));
-      must(image->change_backing(alone ? BackingReference{} : BackingReference{"next", "raw"}));
-      must(image->close());
-    }
+    must(rebase(recorded(made, journal), base, next, 2));
     journal.crash(random, crash_count(), [&](const CrashImage& crash) {
       count_crash_image();
       const auto after = left(made, crash);
@@ -133,20 +163,8 @@ TEST_P(LayerCopies, CommitShowsTheSameAtEveryMoment) {
     Journal journal;
     const auto top = recorded(made, journal);
     const auto below = journal.add(base->copy("base"));
-    {
-      std::vector<Image::Layer> layers;
-      layers.push_back({"top", must(top.open(true))});
-      const auto upper = Image::from_layers(std::move(layers), {.writable = true});
-      const auto target =
-          Image::from_driver(must(must(find_format("raw"))->open(below, {.writable = true})), "base", true);
-      const auto executor = make_request_executor(2);
-      must(copy_down(*upper, *target, kSize, *executor, {}));
-      const auto emptied = upper->make_empty();
-      EXPECT_TRUE(emptied || emptied.error().is(EOPNOTSUPP));
-      must(upper->close());
-      must(target->close());
-      EXPECT_EQ(contents(*open_over(top, below, false)), expected);
-    }
+    must(commit(top, below, 2));
+    EXPECT_EQ(contents(*open_over(top, below, false)), expected);
     journal.crash(random, crash_count(), [&](const CrashImage& crash) {
       count_crash_image();
       const auto after = left(made, crash);
@@ -155,6 +173,54 @@ TEST_P(LayerCopies, CommitShowsTheSameAtEveryMoment) {
       return !HasFailure();
     });
     if (HasFailure()) return;
+  }
+}
+
+TEST_P(LayerCopies, RebaseThatFailsShowsTheSameAndCanBeDoneAgain) {
+  Random random("RebaseThatFails");
+  const auto base = raw_disk(kSize, random);
+  const auto next = successor(base, random);
+  const auto made = make_overlay(base, random);
+  const auto expected = contents(*open_over(made, base, false));
+  for_failing_calls(random, [&](std::uint64_t call) {
+    SCOPED_TRACE(concat("call ", call, " fails"));
+    const auto memories = made.with(memory_of(made.file, "top"), memory_of(made.data, "data"));
+    const auto disk = std::make_shared<FaultyStorage>(memories.file);
+    disk->arm({.after = call, .effect = static_cast<FaultyStorage::Effect>(random.below(3))});
+    const auto done = rebase(made.with(disk, memories.data), base, next, 1);
+    if (!disk->fired()) return false;
+    const auto name = must(memories.open(false))->backing().name;
+    EXPECT_TRUE(!done || name == "next");
+    EXPECT_EQ(contents(*open_over(memories, name == "base" ? base : next, false)), expected);
+    expect_sound(memories, "after the failure");
+    if (name == "base") {
+      EXPECT_OK(rebase(memories, base, next, 1));
+    }
+    EXPECT_EQ(contents(*open_over(memories, next, false)), expected);
+    return true;
+  });
+}
+
+TEST_P(LayerCopies, CommitThatFailsShowsTheSameAndCanBeDoneAgain) {
+  Random random("CommitThatFails");
+  const auto base = raw_disk(kSize / 2, random);
+  const auto made = make_overlay(base, random);
+  const auto expected = contents(*open_over(made, base, false));
+  for (const bool of_base : {false, true}) {
+    for_failing_calls(random, [&](std::uint64_t call) {
+      SCOPED_TRACE(concat("call ", call, of_base ? " of the base" : " of the overlay", " fails"));
+      const auto memories = made.with(memory_of(made.file, "top"), memory_of(made.data, "data"));
+      const auto below = base->copy("base");
+      const auto disk = std::make_shared<FaultyStorage>(of_base ? below : memories.file);
+      disk->arm({.after = call, .effect = static_cast<FaultyStorage::Effect>(random.below(3))});
+      const auto done = of_base ? commit(memories, disk, 1) : commit(made.with(disk, memories.data), below, 1);
+      if (!disk->fired()) return false;
+      EXPECT_EQ(contents(*open_over(memories, below, false)), expected) << "done: " << done.has_value();
+      expect_sound(memories, "after the failure");
+      EXPECT_OK(commit(memories, below, 1));
+      EXPECT_EQ(contents(*open_over(memories, below, false)), expected);
+      return true;
+    });
   }
 }
 
