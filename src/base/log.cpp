@@ -4,13 +4,16 @@
 #include "base/mutex.hpp"
 #include "base/text.hpp"
 
+#include <sys/stat.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 
@@ -19,6 +22,16 @@ namespace penstock {
 namespace {
 
 std::atomic<bool> use_syslog{false};
+std::atomic<LogLevel> most_talkative{LogLevel::info};
+constexpr std::array<int, 3> kPriorities{LOG_ERR, LOG_WARNING, LOG_INFO};
+
+/// Whether standard error is the stream that whoever started us says is journald's: it may have been redirected since.
+bool is_journal() {
+  const char* const named = std::getenv("JOURNAL_STREAM");
+  struct stat stream{};
+  if (named == nullptr || fstat(STDERR_FILENO, &stream) != 0) return false;
+  return named == concat(stream.st_dev, ':', stream.st_ino);
+}
 
 class Limiter {
  public:
@@ -55,14 +68,23 @@ void log_to_syslog() {
   use_syslog = true;
 }
 
+void set_log_level(LogLevel least) {
+  most_talkative = least;
+}
+
+std::string_view journal_prefix(LogLevel level) {
+  constexpr std::array<std::string_view, 3> kPrefixes{"<3>", "<4>", "<6>"};
+  return is_journal() ? kPrefixes[static_cast<std::size_t>(level)] : "";
+}
+
 void log_line(LogLevel level, std::string_view line) {
+  if (level > most_talkative.load(std::memory_order_relaxed)) return;
   if (use_syslog) {
-    constexpr std::array<int, 3> kPriorities{LOG_ERR, LOG_WARNING, LOG_INFO};
     syslog(kPriorities[static_cast<std::size_t>(level)], "%.*s", static_cast<int>(line.size()), line.data());
     return;
   }
   // One write a line: lines of several threads do not mix.
-  const std::string whole = concat("penstock: ", line, '\n');
+  const std::string whole = concat(journal_prefix(level), "penstock: ", line, '\n');
   static_cast<void>(std::fwrite(whole.data(), 1, whole.size(), stderr));
 }
 
