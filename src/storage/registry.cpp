@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one list of protocols.
+#include <penstock/features.hpp>
 #include <penstock/storage.hpp>
 
 #include "base/text.hpp"
@@ -41,6 +42,12 @@ Result<ParsedName> parse(std::string_view name) {
 }
 
 }  // namespace
+
+std::vector<std::string> storage_protocols() {
+  std::vector<std::string> out;
+  for (const Protocol& protocol : kProtocols) out.emplace_back(protocol.name);
+  return out;
+}
 
 Result<std::shared_ptr<Storage>> open_storage(std::string_view name, const StorageOptions& options) {
   const auto parsed = TRY(parse(name));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/zero_bytes.hpp"
 
+#include "base/work_report.hpp"
+
 #include <array>
 
 namespace penstock {
@@ -12,6 +14,18 @@ Result<> write_zero_bytes(Storage& storage, HostRange range) {
     TRY(storage.write(range.offset, std::span(kZeroes).first(piece)));
     range = {range.offset + piece, range.length - piece};
   }
+  return {};
+}
+
+Result<> fill_with_zero_bytes(Storage& storage, HostRange range) {
+  constexpr std::uint64_t kPiece = 1U << 20U;
+  for (std::uint64_t done = 0; done < range.length;) {
+    tell_work(done, range.length);
+    const auto piece = std::min(kPiece, range.length - done);
+    TRY(write_zero_bytes(storage, {range.offset + done, piece}));
+    done += piece;
+  }
+  tell_work(range.length, range.length);
   return {};
 }
 

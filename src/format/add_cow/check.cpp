@@ -3,6 +3,7 @@
 // format page, "add-cow: check".
 #include "base/endian.hpp"
 #include "base/text.hpp"
+#include "base/work_report.hpp"
 #include "format/add_cow/format.hpp"
 #include "format/add_cow/header.hpp"
 
@@ -60,6 +61,7 @@ class Checker {
     for (std::uint64_t at = header_.bitmap_offset(); at < bitmap_end_; at = next) {
       const auto part = std::span(chunk).first(std::min<std::uint64_t>(chunk.size(), bitmap_end_ - at));
       next = at + part.size();
+      tell_work(at - header_.bitmap_offset(), bitmap_end_ - header_.bitmap_offset());
       // The bitmap of a large disk that nobody wrote to is one hole. Asked once for a run: it may be long to look at.
       if (at >= data_end) {
         const HostExtent extent = TRY(storage_.extent({at}));

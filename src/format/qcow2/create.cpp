@@ -4,6 +4,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "format/qcow2/l2_entry.hpp"
+#include "storage/zero_bytes.hpp"
 
 #include <array>
 
@@ -189,7 +190,7 @@ class Writer {
       const auto allocated = storage.allocate(range);
       if (allocated || !allocated.error().is(EOPNOTSUPP)) return allocated;
     }
-    return write_words(storage, range.offset, range.length, [](std::uint64_t) { return std::uint64_t{0}; });
+    return fill_with_zero_bytes(storage, range);
   }
 
   Result<> make_data_room() { return make_room(storage_, {at(layout_.first_data()), bytes(layout_.data_clusters)}); }

@@ -3,6 +3,7 @@
 
 #include "base/endian.hpp"
 #include "base/text.hpp"
+#include "base/work_report.hpp"
 #include "format/qcow2/bitmaps.hpp"
 
 namespace penstock::qcow2 {
@@ -74,6 +75,7 @@ Result<> TableScan::scan_active() {
                              [&](std::uint64_t, std::uint64_t entry) { return scan_l1_entry(entry, tables, true); }));
   // In guest order, which tells how fragmented the image is.
   return reader_.for_each_entry(header_.l1_offset, header_.l1_entries, [&](std::uint64_t index, std::uint64_t entry) {
+    tell_work(std::min(index * header_.l2_span(), header_.virtual_size()), header_.virtual_size());
     const HostOffset offset = entry_offset(entry);
     const std::uint64_t cluster = offset.value >> header_.cluster_bits;
     const std::uint64_t times = tables.get(cluster);

@@ -4,6 +4,7 @@
 #include "base/endian.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/work_report.hpp"
 #include "format/cluster_set.hpp"
 #include "format/qed/table_clusters.hpp"
 
@@ -23,8 +24,10 @@ class Checker {
   Result<CheckReport> run() {
     report_.total_clusters = divide_up(header_.image_size, header_.cluster_size);
     static_cast<void>(mark(header_.l1_offset, header_.table_size));
-    TRY(visit_table(storage_, header_, header_.l1_offset,
-                    [this](std::uint64_t index, std::uint64_t entry) { return check_l1_entry(index, entry); }));
+    TRY(visit_table(storage_, header_, header_.l1_offset, [this](std::uint64_t index, std::uint64_t entry) {
+      tell_work(index, header_.table_bytes() / 8);
+      return check_l1_entry(index, entry);
+    }));
     count_leaks();
     TRY(finish());
     return report_;

@@ -40,7 +40,7 @@ class RawPlan final : public CreatePlan {
       const auto allocated = storage.allocate({{0}, size_});
       if (allocated || !allocated.error().is(EOPNOTSUPP)) return allocated;
     }
-    return write_zero_bytes(storage, {{0}, size_});
+    return fill_with_zero_bytes(storage, {{0}, size_});
   }
 
   const std::uint64_t size_;
