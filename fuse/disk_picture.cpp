@@ -50,7 +50,7 @@ Result<nlohmann::ordered_json> describe_provisioned(Image& image) {
   if (at < size) bytes = TRY(sample(image));
   nlohmann::ordered_json out = {
       {"data", bytes[0]}, {"zero", bytes[1]}, {"missing", bytes[2]}, {"known-zero", bytes[3]}};
-  if (at < size) out["estimated"] = true;
+  out["estimated"] = at < size;
   return out;
 }
 

@@ -31,6 +31,10 @@ namespace {
 using control::Descriptor;
 using control::Json;
 
+/// Of what query-penstock and query-penstock-histogram answer: the next number when a member goes or changes its
+/// meaning. Source: share/status.schema.json.
+constexpr int kStatusVersion = 1;
+
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
   sigset_t signals;
@@ -92,6 +96,7 @@ class Service {
   Result<Json> status();
   Result<Json> cells(const Json& arguments);
   Result<> start_streaming();
+  Result<> start_tracing();
   /// How the mount ended, for whoever asked for it.
   Json describe(const control::StreamJob::Outcome& outcome) const;
   Result<> serve_until_unmounted(const Ready& ready);
@@ -106,12 +111,14 @@ class Service {
   const std::vector<LayerInfo> layers_;
   Descriptor signals_;
   std::unique_ptr<control::Server> control_;
+  std::unique_ptr<Trace> trace_;
   std::unique_ptr<View> view_;
   std::unique_ptr<FileSystem> system_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Slots> slots_;
   std::unique_ptr<control::StreamJob> stream_;
+  const std::chrono::system_clock::time_point mounted_at_ = std::chrono::system_clock::now();
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
   std::string sandbox_ = "off";
   std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
@@ -120,11 +127,13 @@ class Service {
 Result<> Service::start() {
   const bool read_only = !image_->writable();
   control_ = TRY(control::Server::open(options_.version));
+  TRY(start_tracing());
   ViewOptions view{.discard = options_.discard,
                    .resizable = options_.resizable,
                    .uid = options_.mount.uid.value_or(getuid()),
                    .gid = options_.mount.gid.value_or(getgid()),
-                   .mode = options_.mount.mode.value_or(0600)};
+                   .mode = options_.mount.mode.value_or(0600),
+                   .trace = trace_.get()};
   if (read_only) view.mode &= ~static_cast<mode_t>(0222);
   view_ = TRY(View::make(*image_, view));
   const std::string& top = layers_.front().path;
@@ -138,6 +147,7 @@ Result<> Service::start() {
                                               options_.mount.max_write});
   session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
   shut_in();
+  if (trace_) trace_->start();
   executor_ = make_request_executor(options_.threads);
   slots_ = std::make_unique<Slots>(*session_, *executor_);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
@@ -178,7 +188,9 @@ Result<Json> Service::status() {
   // Damage, or a backing file that is gone, must not hide how the job is doing.
   const auto provisioned = describe_provisioned(*image_);
   guest["in-flight"] = activity.in_flight;
-  return Json{{"image", system_->attributes.at("user.penstock.image")},
+  return Json{{"version", kStatusVersion},
+              {"program", concat("penstock ", options_.version)},
+              {"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
               {"mountpoint", options_.mountpoint.path},
               {"view", view_path()},
@@ -190,6 +202,7 @@ Result<Json> Service::status() {
               {"detect-zeroes", options_.detect_zeroes},
               {"pid", getpid()},
               {"sandbox", sandbox_},
+              {"mounted-at", std::chrono::system_clock::to_time_t(mounted_at_)},
               {"threads", executor_->slots()},
               {"cache-bytes", image_->cache_bytes()},
               {"cache-bytes-max", options_.cache_bytes},
@@ -201,6 +214,7 @@ Result<Json> Service::status() {
                 {"failures", activity.copy_on_read_failures}}},
               {"guest", std::move(guest)},
               {"provisioned", provisioned ? *provisioned : Json()},
+              {"trace", trace_ ? trace_->describe() : Json()},
               {"finalised", layers_.size() > 1 && layers.size() == 1},
               {"layers", describe_layers(layers)}};
 }
@@ -214,6 +228,18 @@ Result<Json> Service::cells(const Json& arguments) {
   std::optional<std::uint64_t> copying_at;
   if (stream.is_object() && stream["state"] == "running") copying_at = stream["offset"].get<std::uint64_t>();
   return Json{{"cells", TRY(draw_cells(*image_, view_->statistics(), wanted->get<std::uint32_t>(), copying_at))}};
+}
+
+Result<> Service::start_tracing() {
+  if (options_.trace.empty()) return {};
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  trace_ = TRY(Trace::create(
+      absolute(options_.trace),
+      {.virtual_size = image_->virtual_size(),
+       .started_at = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()),
+       .image = layers_.front().path},
+      options_.trace_bytes_max));
+  return {};
 }
 
 Result<> Service::start_streaming() {
@@ -271,6 +297,9 @@ void Service::add_commands() {
                          {"stats", view_->statistics().block_stats()}}});
   });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
+  control_->on_command("query-penstock-histogram", [this](const Json&) -> Result<Json> {
+    return Json{{"version", kStatusVersion}, {"requests", view_->statistics().describe_histograms()}};
+  });
   control_->on_command("query-penstock-cells", [this](const Json& arguments) { return cells(arguments); });
   control_->on_quit([this] { return quit(); });
   control_->watch(signals_.get(), [this] { on_signal(); });
@@ -333,6 +362,7 @@ Result<> Service::serve_until_unmounted(const Ready& ready) {
       slots_->stop();
       return;
     }
+    log_line(LogLevel::info, concat(printable(layers_.front().path), ": mounted at ", printable(view_path())));
     control_->run();
   });
   auto served = slots_->run();
@@ -355,6 +385,8 @@ Result<> Service::run(const Ready& ready) {
   if (options_.on_unmounted) options_.on_unmounted();
   // Before the image is closed: the job's threads use it.
   const auto streamed = stream_->end();
+  // A trace that could not be written was warned of, and costs the image nothing.
+  if (trace_) static_cast<void>(trace_->finish());
   auto closed = close_patiently(*image_);
   if (!closed) {
     const std::string message = concat(closed.error().message(), " (closing the image)");
@@ -365,7 +397,9 @@ Result<> Service::run(const Ready& ready) {
     }
   }
   if (outcome) {
-    control_->finish(describe(streamed));
+    const auto ending = describe(streamed);
+    log_line(LogLevel::info, ending["message"].get<std::string>());
+    control_->finish(ending);
   } else {
     control_->finish(Failure(outcome.error()));
   }

@@ -31,6 +31,8 @@ struct ServeOptions {
   std::string version;
   std::function<void()> on_unmounted;  ///< before the image is flushed and closed; may be empty
   Unmounter* unmounter = nullptr;      ///< set: the daemon goes into its sandbox, and leaves unmounting to this
+  std::string trace;                   ///< file that every request is recorded in; empty: none
+  std::uint64_t trace_bytes_max = 1ULL << 30U;  ///< how long it may become
 };
 
 using Ready = std::function<bool(const std::string& view)>;

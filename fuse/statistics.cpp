@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/statistics.hpp"
 
+#include "fuse/probes.hpp"
+
 #include <algorithm>
 #include <bit>
 
@@ -43,23 +45,39 @@ std::uint64_t LatencyHistogram::percentile(double part) const {
   return max();
 }
 
+Json LatencyHistogram::describe() const {
+  Json steps = Json::array();
+  for (unsigned i = 0; i < kBuckets; ++i) {
+    if (const auto count = counts_[i].load(kRelaxed); count != 0) steps.push_back({upper_bound(i), count});
+  }
+  return steps;
+}
+
 Statistics::Statistics()
     : shards_(std::make_unique<std::array<Shard, kShards>>()),
       written_store_(std::make_unique<std::array<std::atomic<std::uint8_t>, kCells>>()),
       written_(written_store_->data()) {}
 
-void Statistics::count(RequestKind kind, std::uint64_t bytes, bool succeeded, std::chrono::nanoseconds time) {
+void Statistics::count(const Request& request, Trace::Clock::time_point ended) {
   static std::atomic<unsigned> threads{0};
   thread_local const unsigned mine = threads.fetch_add(1, kRelaxed) % kShards;
   auto& shard = (*shards_)[mine];
-  auto& counter = shard.counters[static_cast<unsigned>(kind)];
-  const auto nanoseconds = static_cast<std::uint64_t>(time.count());
+  auto& counter = shard.counters[static_cast<unsigned>(request.kind_)];
+  const auto nanoseconds = static_cast<std::uint64_t>((ended - request.began_).count());
   counter.requests.fetch_add(1, kRelaxed);
-  counter.bytes.fetch_add(bytes, kRelaxed);
+  counter.bytes.fetch_add(request.bytes_, kRelaxed);
   counter.nanoseconds.fetch_add(nanoseconds, kRelaxed);
-  if (!succeeded) counter.errors.fetch_add(1, kRelaxed);
-  if (kind == RequestKind::read) shard.reads.count(nanoseconds);
-  if (kind == RequestKind::write) shard.writes.count(nanoseconds);
+  if (request.error_ != 0) counter.errors.fetch_add(1, kRelaxed);
+  shard.latencies[static_cast<unsigned>(request.kind_)].count(nanoseconds);
+  PENSTOCK_PROBE_REQUEST(static_cast<unsigned>(request.kind_), request.offset_, request.length_, nanoseconds,
+                         request.error_);
+  if (trace_ != nullptr) {
+    trace_->add(request.began_, {.offset = request.offset_,
+                                 .length = request.length_,
+                                 .nanoseconds = nanoseconds,
+                                 .error = static_cast<std::uint32_t>(request.error_),
+                                 .kind = request.kind_});
+  }
 }
 
 bool Statistics::was_written(std::uint64_t cell, std::uint64_t cells) const {
@@ -81,13 +99,30 @@ Statistics::Total Statistics::total(RequestKind kind) const {
   return sum;
 }
 
-Json Statistics::latency(LatencyHistogram Shard::* which) const {
-  const auto sum = std::make_unique<LatencyHistogram>();
-  for (const auto& shard : *shards_) (shard.*which).add_to(*sum);
+std::unique_ptr<LatencyHistogram> Statistics::latencies(RequestKind kind) const {
+  auto sum = std::make_unique<LatencyHistogram>();
+  for (const auto& shard : *shards_) shard.latencies[static_cast<unsigned>(kind)].add_to(*sum);
+  return sum;
+}
+
+Json Statistics::latency(RequestKind kind) const {
+  const auto sum = latencies(kind);
   return {{"p50", sum->percentile(0.5)},
           {"p90", sum->percentile(0.9)},
           {"p99", sum->percentile(0.99)},
           {"max", sum->max()}};
+}
+
+Json Statistics::describe_histograms() const {
+  Json kinds = Json::object();
+  for (unsigned i = 0; i < kRequestKinds; ++i) {
+    const auto kind = static_cast<RequestKind>(i);
+    const auto sum = total(kind);
+    const auto times = latencies(kind);
+    kinds[kRequestNames[i]] = {{"requests", sum.requests},       {"bytes", sum.bytes},  {"errors", sum.errors},
+                               {"nanoseconds", sum.nanoseconds}, {"max", times->max()}, {"latency", times->describe()}};
+  }
+  return kinds;
 }
 
 Json Statistics::describe() const {
@@ -102,8 +137,10 @@ Json Statistics::describe() const {
           {"flushes", flushes.requests},
           {"zeroes", zeroes.requests},
           {"errors", reads.errors + writes.errors + flushes.errors + zeroes.errors},
-          {"read-latency-ns", latency(&Shard::reads)},
-          {"write-latency-ns", latency(&Shard::writes)}};
+          {"read-latency-ns", latency(RequestKind::read)},
+          {"write-latency-ns", latency(RequestKind::write)},
+          {"flush-latency-ns", latency(RequestKind::flush)},
+          {"zero-latency-ns", latency(RequestKind::zero)}};
 }
 
 Json Statistics::block_stats() const {

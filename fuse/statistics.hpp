@@ -2,18 +2,18 @@
 /// What the guest asks for, and how long it waits for it.
 #pragma once
 
+#include "fuse/trace.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <array>
 #include <atomic>
-#include <chrono>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 namespace penstock::fuse {
-
-enum class RequestKind : std::uint8_t { read, write, flush, zero };
 
 /// Latencies by powers of two, each split in four: a percentile is right to within a quarter.
 /// Units: nanoseconds. Threads: any.
@@ -28,6 +28,8 @@ class LatencyHistogram {
   /// The latency that `part` (0 to 1) of all requests did not exceed; 0 when there were none.
   [[nodiscard]] std::uint64_t percentile(double part) const;
   [[nodiscard]] std::uint64_t max() const { return max_.load(std::memory_order_relaxed); }
+  /// [upper bound in nanoseconds, requests] for each step that has some, from the fastest on.
+  [[nodiscard]] nlohmann::ordered_json describe() const;
 
  private:
   static constexpr unsigned kBuckets = 64 * 4;
@@ -46,26 +48,33 @@ class Statistics {
 
   Statistics();
 
-  /// One request: counted and timed from construction to destruction; an error unless succeeded() was called.
+  /// One request: counted and timed from construction to destruction; EIO unless succeeded() or failed() was called.
   class Request {
    public:
-    Request(Statistics& statistics, RequestKind kind)
-        : statistics_(statistics), kind_(kind), began_(std::chrono::steady_clock::now()) {}
-    ~Request() { statistics_.count(kind_, bytes_, succeeded_, std::chrono::steady_clock::now() - began_); }
+    Request(Statistics& statistics, RequestKind kind, std::uint64_t offset, std::uint64_t length)
+        : statistics_(statistics), kind_(kind), offset_(offset), length_(length), began_(Trace::Clock::now()) {}
+    ~Request() { statistics_.count(*this, Trace::Clock::now()); }
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
     void succeeded(std::uint64_t bytes = 0) {
-      succeeded_ = true;
+      error_ = 0;
       bytes_ = bytes;
     }
+    void failed(int number) { error_ = number; }
 
    private:
+    friend class Statistics;
     Statistics& statistics_;
     const RequestKind kind_;
-    const std::chrono::steady_clock::time_point began_;
+    const std::uint64_t offset_;
+    const std::uint64_t length_;
+    const Trace::Clock::time_point began_;
     std::uint64_t bytes_ = 0;
-    bool succeeded_ = false;
+    int error_ = EIO;
   };
+
+  /// From now on every request goes there, too. Before the first request; `trace` must live as long.
+  void set_trace(Trace* trace) noexcept { trace_ = trace; }
 
   /// The guest has changed `length` bytes at `offset` of a disk of `size` bytes.
   void mark_written(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
@@ -81,6 +90,8 @@ class Statistics {
   [[nodiscard]] bool was_written(std::uint64_t cell, std::uint64_t cells) const;
 
   [[nodiscard]] nlohmann::ordered_json describe() const;
+  /// By kind: requests, bytes, errors, nanoseconds, and how many took how long.
+  [[nodiscard]] nlohmann::ordered_json describe_histograms() const;
   /// As QMP's query-blockstats has them. Source: QEMU's qapi/block-core.json, BlockDeviceStats.
   [[nodiscard]] nlohmann::ordered_json block_stats() const;
 
@@ -91,11 +102,9 @@ class Statistics {
     std::atomic<std::uint64_t> errors{0};
     std::atomic<std::uint64_t> nanoseconds{0};
   };
-  static constexpr unsigned kKinds = 4;
   struct Shard {
-    std::array<Counter, kKinds> counters;
-    LatencyHistogram reads;
-    LatencyHistogram writes;
+    std::array<Counter, kRequestKinds> counters;
+    std::array<LatencyHistogram, kRequestKinds> latencies;
   };
   struct Total {
     std::uint64_t requests = 0;
@@ -105,13 +114,15 @@ class Statistics {
   };
   static constexpr unsigned kShards = 16;
 
-  void count(RequestKind kind, std::uint64_t bytes, bool succeeded, std::chrono::nanoseconds time);
+  void count(const Request& request, Trace::Clock::time_point ended);
   [[nodiscard]] Total total(RequestKind kind) const;
-  [[nodiscard]] nlohmann::ordered_json latency(LatencyHistogram Shard::* which) const;
+  [[nodiscard]] std::unique_ptr<LatencyHistogram> latencies(RequestKind kind) const;
+  [[nodiscard]] nlohmann::ordered_json latency(RequestKind kind) const;
 
   std::unique_ptr<std::array<Shard, kShards>> shards_;
   std::unique_ptr<std::array<std::atomic<std::uint8_t>, kCells>> written_store_;
   std::atomic<std::uint8_t>* written_;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace penstock::fuse

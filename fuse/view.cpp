@@ -63,6 +63,7 @@ View::View(Image& image, const ViewOptions& options, std::uint64_t size_unit, in
       atime_(now()),
       mtime_(atime_.load()),
       ctime_(atime_.load()) {
+  statistics_.set_trace(options.trace);
   struct stat attributes{};
   // A disk that nobody has written yet is as old as its image file.
   if (host_ >= 0 && fstat(host_, &attributes) == 0) {
@@ -111,8 +112,12 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> out) {
   const std::uint64_t end = size();
   if (offset >= end) return 0;
   out = out.first(std::min<std::uint64_t>(out.size(), end - offset));
-  Statistics::Request request(statistics_, RequestKind::read);
-  TRY(image_.read({offset}, out));
+  Statistics::Request request(statistics_, RequestKind::read, offset, out.size());
+  auto done = image_.read({offset}, out);
+  if (!done) {
+    request.failed(done.error().number());
+    return Failure(std::move(done).error());
+  }
   request.succeeded(out.size());
   return out.size();
 }
@@ -131,12 +136,15 @@ Result<std::size_t> View::write(std::uint64_t offset, std::span<const std::byte>
       in = in.first(std::min<std::uint64_t>(in.size(), end - offset));
     }
   }
-  Statistics::Request request(statistics_, RequestKind::write);
+  Statistics::Request request(statistics_, RequestKind::write, offset, in.size());
   auto written = image_.write({offset}, in);
   statistics_.mark_written(offset, in.size(), size());
   // Afterwards, and even when it failed: a sync() that began meanwhile has not made all of it durable.
   touch();
-  TRY(std::move(written));
+  if (!written) {
+    request.failed(written.error().number());
+    return Failure(std::move(written).error());
+  }
   request.succeeded(in.size());
   return in.size();
 }
@@ -156,13 +164,17 @@ Result<> View::allocate(int mode, std::uint64_t offset, std::uint64_t length) {
   }
   const GuestRange inside = GuestRange{{offset}, length}.intersection({{0}, size()});
   if (inside.empty()) return {};
-  Statistics::Request request(statistics_, RequestKind::zero);
+  Statistics::Request request(statistics_, RequestKind::zero, inside.offset.value, inside.length);
   const bool unmap = what == FALLOC_FL_PUNCH_HOLE && options_.discard == DiscardPolicy::unmap;
   auto done =
       what == 0 ? image_.allocate(inside) : image_.write_zeroes(inside, unmap ? Zeroing::may_unmap : Zeroing::keep);
   touch();
   statistics_.mark_written(inside.offset.value, inside.length, size());
-  if (done) request.succeeded(inside.length);
+  if (done) {
+    request.succeeded(inside.length);
+  } else {
+    request.failed(done.error().number());
+  }
   return done;
 }
 
@@ -182,11 +194,15 @@ Result<std::uint64_t> View::seek(Seek what, std::uint64_t offset) {
 
 Result<> View::sync() {
   if (!image_.writable()) return {};
-  Statistics::Request request(statistics_, RequestKind::flush);
+  Statistics::Request request(statistics_, RequestKind::flush, 0, 0);
   changed_.store(false);
   auto done = image_.flush();
-  if (done) request.succeeded();
-  if (!done) changed_.store(true);
+  if (done) {
+    request.succeeded();
+  } else {
+    request.failed(done.error().number());
+    changed_.store(true);
+  }
   return done;
 }
 

@@ -28,7 +28,8 @@ struct ViewOptions {
   bool resizable = false;
   uid_t uid = 0;
   gid_t gid = 0;
-  mode_t mode = 0600;  ///< permission bits
+  mode_t mode = 0600;      ///< permission bits
+  Trace* trace = nullptr;  ///< where requests are recorded; must live as long as the view
 };
 
 enum class Seek : std::uint8_t { data, hole };

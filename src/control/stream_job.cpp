@@ -343,10 +343,12 @@ void StreamJob::on_change(const Progress& progress) {
       break;
     case ProvisionState::done:
       finalised_ = true;
+      log_line(LogLevel::info, concat(printable(image_.name()), ": streaming is done"));
       ended("BLOCK_JOB_COMPLETED", false);
       break;
     case ProvisionState::cancelled:
       post_status("aborting");
+      log_line(LogLevel::info, concat(printable(image_.name()), ": streaming was cancelled"));
       ended("BLOCK_JOB_CANCELLED", false);
       break;
     case ProvisionState::failed:
