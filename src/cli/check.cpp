@@ -5,8 +5,10 @@
 #include "cli/human.hpp"
 #include "cli/image_flags.hpp"
 #include "cli/json_text.hpp"
+#include "cli/progress.hpp"
 
 #include "base/text.hpp"
+#include "base/work_report.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -24,6 +26,7 @@ struct Flags {
   std::string format;
   std::string repair;
   OutputFormat output = OutputFormat::human;
+  bool progress = false;
   bool quiet = false;
   bool force_share = false;
 };
@@ -103,11 +106,17 @@ int run_check(const Flags& flags) {
   CheckOptions options;
   if (flags.repair == "leaks") options.repair = Repair::leaks;
   if (flags.repair == "all") options.repair = Repair::all;
+  ProgressBar bar("Checking", progress_wish(flags.quiet || flags.output == OutputFormat::json, flags.progress));
+  const WorkListener listener([&bar](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
   // As qemu-img: findings go to standard error, so that standard output stays the report.
-  options.log = [](std::string_view line) { std::fputs(concat(printable(line), '\n').c_str(), stderr); };
+  options.log = [&bar](std::string_view line) {
+    bar.make_way();
+    std::fputs(concat(printable(line), '\n').c_str(), stderr);
+  };
   ImageOptions image = reading(flags.format, flags.force_share);
   image.writable = options.repair != Repair::none;
   auto checked = check_image(flags.image, image, options);
+  bar.make_way();
   if (!checked) return failed(checked.error());
   const CheckReport first = checked->report;
   if (first.corruptions_fixed != 0 || first.leaks_fixed != 0) {
@@ -120,6 +129,7 @@ int run_check(const Flags& flags) {
     options.repair = Repair::none;
     image.writable = false;
     checked = check_image(flags.image, image, options);
+    bar.make_way();
     if (!checked) return failed(checked.error());
     checked->report.corruptions_fixed = first.corruptions_fixed;
     checked->report.leaks_fixed = first.leaks_fixed;
@@ -147,6 +157,7 @@ void add_check(CLI::App& app, Command& chosen) {
       ->check(CLI::IsMember({"leaks", "all"}))
       ->type_name("WHAT");
   add_output_flag(*command, flags->output);
+  command->add_flag("-p,--progress", flags->progress, "Show how far the check is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only what is wrong");
   add_share_flag(*command, flags->force_share);
   add_image_argument(*command, flags->image);

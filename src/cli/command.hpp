@@ -18,6 +18,7 @@ void add_mount(CLI::App& app, Command& chosen);
 void add_umount(CLI::App& app, Command& chosen);
 void add_status(CLI::App& app, Command& chosen);
 void add_stream(CLI::App& app, Command& chosen);
+void add_trace(CLI::App& app, Command& chosen);
 void add_create(CLI::App& app, Command& chosen);
 void add_info(CLI::App& app, Command& chosen);
 void add_map(CLI::App& app, Command& chosen);

@@ -25,7 +25,7 @@ int run_commit(const Flags& flags) {
   const Interruptible interruptible;
   Result<> done;
   {
-    ProgressBar progress("Committing", flags.quiet || !flags.progress);
+    ProgressBar progress("Committing", progress_wish(flags.quiet, flags.progress));
     const auto executor = make_request_executor(0);
     done = commit_image(flags.request, *executor,
                         {.progress = [&](std::uint64_t at, std::uint64_t total) { progress.update(at, total); },

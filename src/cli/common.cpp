@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/common.hpp"
 
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 #include <cstdio>
@@ -10,7 +11,7 @@ namespace penstock::cli {
 
 void print_error(std::string_view message) {
   // One write a line: lines of several processes do not mix.
-  const std::string line = concat("penstock: ", printable(message), '\n');
+  const std::string line = concat(journal_prefix(LogLevel::error), "penstock: ", printable(message), '\n');
   static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));
 }
 

@@ -114,7 +114,7 @@ Result<> convert(const Flags& flags, const NewImage& request, std::uint64_t spar
   }
   {
     const auto target = TRY(Image::open(made.path, {.format = made.format, .writable = true}));
-    ProgressBar progress("Converting", flags.quiet || !flags.progress);
+    ProgressBar progress("Converting", progress_wish(flags.quiet, flags.progress));
     const auto executor = make_request_executor(flags.workers);
     TRY(convert_image(*source, *target, *executor,
                       {.copy = {.progress = [&](std::uint64_t at, std::uint64_t total) { progress.update(at, total); },

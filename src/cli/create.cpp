@@ -6,9 +6,11 @@
 #include "cli/human.hpp"
 #include "cli/image_flags.hpp"
 #include "cli/option_list.hpp"
+#include "cli/progress.hpp"
 #include "cli/size.hpp"
 
 #include "base/text.hpp"
+#include "base/work_report.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -26,6 +28,7 @@ struct Flags {
   std::string backing_format;
   std::vector<std::string> options;
   bool unchecked = false;
+  bool progress = false;
   bool quiet = false;
 };
 
@@ -62,7 +65,11 @@ int run_create(const Flags& flags) {
   if (flags.image.empty()) return usage_error("create", "image is required");
   const auto request = request_from(flags);
   if (!request) return usage_error("create", request.error().message());
+  ProgressBar bar("Setting aside", progress_wish(flags.quiet, flags.progress));
+  const WorkListener listener([&bar](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
   const auto created = create_image(*request);
+  if (created) bar.finish();
+  bar.make_way();
   if (!created) return report(created.error());
   if (!flags.quiet) {
     print(concat("Formatting '", printable(flags.image), "', fmt=", flags.format, ' ', printable(created->summary),
@@ -86,6 +93,8 @@ void add_create(CLI::App& app, Command& chosen) {
                    "Options of the format, key=value,...; a comma in a value is doubled; 'help' lists them")
       ->allow_extra_args(false)
       ->type_name("OPTIONS");
+  command->add_flag("-p,--progress", flags->progress,
+                    "Show how far writing a preallocated image is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
   command->add_option("image", flags->image, "The image file to make; an existing file is overwritten")
       ->type_name("IMAGE");

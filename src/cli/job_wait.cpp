@@ -28,7 +28,7 @@ Result<Waited> wait_for_job(Daemon& daemon, const WaitOptions& options) {
   milliseconds pause{25};
   const auto began = Clock::now();
   EndRequest end;
-  ProgressBar bar("streaming", false);
+  ProgressBar bar("streaming", options.progress);
   for (;;) {
     Waited waited{.last = TRY(daemon.status())};
     if (!waited.last.job) return fail(EINVAL, concat(daemon.mountpoint(), ": no streaming job was started"));

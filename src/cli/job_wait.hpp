@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/daemon.hpp"
+#include "cli/progress.hpp"
 
 #include <chrono>
 #include <optional>
@@ -18,6 +19,7 @@ enum class WaitEnd : std::uint8_t {
 
 struct WaitOptions {
   std::optional<std::chrono::milliseconds> deadline;
+  ShowProgress progress = ShowProgress::always;
   bool until_stuck = false;  ///< do not wait for somebody to resume what an error paused
 };
 

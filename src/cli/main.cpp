@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/command.hpp"
 #include "cli/common.hpp"
+#include "cli/completion.hpp"
+#include "cli/human.hpp"
+#include "cli/version.hpp"
 
 #include "base/text.hpp"
 
@@ -42,17 +45,28 @@ void open_standard_streams() {
   }
 }
 
+int print_completion(const CLI::App& app, const std::string& shell) {
+  const auto script = completion_script(app, shell);
+  if (!script) return usage_error("", script.error().message());
+  print(*script);
+  return finish_output(kSuccess);
+}
+
 int run(int count, char** arguments) {
   CLI::App app("Presents a layered disk image as one flat raw file.", "penstock");
-  app.set_version_flag("--version", "penstock " PENSTOCK_VERSION);
+  app.set_version_flag("--version", version_text);
   app.set_help_flag("-h,--help", "Print this help and exit");
-  app.require_subcommand(1);
+  // For the build, which installs what it prints; in no group: not in --help.
+  std::string completion_shell;
+  app.add_option("--print-completion", completion_shell)->group("");
+  app.require_subcommand(0, 1);
   Command chosen;
   // One line a subcommand, in the order of --help.
   add_mount(app, chosen);
   add_umount(app, chosen);
   add_status(app, chosen);
   add_stream(app, chosen);
+  add_trace(app, chosen);
   add_create(app, chosen);
   add_info(app, chosen);
   add_map(app, chosen);
@@ -77,6 +91,8 @@ int run(int count, char** arguments) {
     }
     return usage_error(named_command(app), one_line(problem.what()));
   }
+  if (!completion_shell.empty()) return print_completion(app, completion_shell);
+  if (!chosen.run) return usage_error("", "A subcommand is required");
   return chosen.run();
 }
 

@@ -4,7 +4,12 @@
 #include "cli/image_flags.hpp"
 #include "cli/size.hpp"
 
+#include "base/log.hpp"
+#include "base/text.hpp"
 #include "fuse/mount_options.hpp"
+
+#include <filesystem>
+#include <system_error>
 
 namespace penstock::cli {
 
@@ -13,6 +18,21 @@ namespace {
 DetectZeroes detect_zeroes_of(const std::string& word) {
   if (word == "unmap") return DetectZeroes::unmap;
   return word == "on" ? DetectZeroes::on : DetectZeroes::off;
+}
+
+LogLevel log_level_of(const std::string& word) {
+  if (word == "error") return LogLevel::error;
+  return word == "warning" ? LogLevel::warning : LogLevel::info;
+}
+
+Result<> interpret_tracing(const MountFlags& flags, fuse::ServeOptions& serve) {
+  if (flags.trace.empty()) return {};
+  // Before the daemon leaves the directory that the name is for.
+  std::error_code problem;
+  serve.trace = std::filesystem::absolute(flags.trace, problem).string();
+  if (problem) return fail(problem.value(), concat("--trace: ", problem.message()));
+  if (!flags.trace_limit.empty()) serve.trace_bytes_max = TRY(parse_size(flags.trace_limit));
+  return {};
 }
 
 Result<> interpret_streaming(const MountFlags& flags, bool writable, fuse::ServeOptions& serve) {
@@ -44,7 +64,9 @@ Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fus
   serve.resizable = flags.resizable;
   serve.threads = flags.threads;
   serve.cache_bytes = image.cache_bytes;
+  set_log_level(log_level_of(flags.log_level));
   serve.version = PENSTOCK_VERSION;
+  TRY(interpret_tracing(flags, serve));
   TRY(interpret_streaming(flags, image.writable, serve));
   if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
   return {};
@@ -90,6 +112,17 @@ void add_mount_flags(CLI::App& command, MountFlags& flags) {
       ->type_name("SIZE");
   command.add_flag("--foreground", flags.foreground, "Stay in the foreground, with messages on standard error");
   command.add_flag("--no-data-file", flags.no_data_file, "Refuse an image that names an external data file");
+  command
+      .add_option("--log-level", flags.log_level,
+                  "Of what happens, tell errors only, warnings too, or all (info, the default)")
+      ->type_name("error|warning|info")
+      ->check(CLI::IsMember({"error", "warning", "info"}));
+  CLI::Option* const trace =
+      command.add_option("--trace", flags.trace, "Record every request in this file, for 'penstock trace'")
+          ->type_name("FILE");
+  command.add_option("--trace-limit", flags.trace_limit, "End the recording at this length (default 1G)")
+      ->type_name("SIZE")
+      ->needs(trace);
   command
       .add_option("-o,--options", flags.fuse_options,
                   "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, ...")

@@ -31,6 +31,9 @@ struct MountFlags {
   std::string cache_size;
   bool foreground = false;
   bool no_data_file = false;
+  std::string log_level = "info";
+  std::string trace;
+  std::string trace_limit;
   std::vector<std::string> fuse_options;
 };
 

@@ -94,11 +94,18 @@ std::string progress_text(const ProgressState& state) {
                 human_size(state.done), " of ", human_size(state.total), ")", rate_text(state), left_text(state));
 }
 
-ProgressBar::ProgressBar(std::string title, bool quiet)
-    : state_{.title = std::move(title)}, quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressBar::ProgressBar(std::string title, ShowProgress when)
+    : state_{.title = std::move(title)}, when_(when), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressBar::~ProgressBar() {
-  if (on_screen_) static_cast<void>(std::fputs("\r\033[K", stderr));
+  make_way();
+}
+
+void ProgressBar::make_way() {
+  if (!on_screen_) return;
+  static_cast<void>(std::fputs("\r\033[K", stderr));
+  on_screen_ = false;
+  shown_.reset();
 }
 
 void ProgressBar::measure(std::uint64_t done) {
@@ -133,11 +140,15 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total, double rate, d
   state_.rate = rate;
   state_.seconds_left = seconds_left;
   state_.note = note;
-  if (!quiet_ && !finished_) show(false);
+  constexpr std::chrono::seconds kLong{1};
+  if (finished_ || when_ == ShowProgress::never) return;
+  if (when_ == ShowProgress::if_long && (!terminal_ || Clock::now() - made_at_ < kLong)) return;
+  show(false);
 }
 
 void ProgressBar::finish() {
-  if (!quiet_ && !finished_ && shown_) show(true);
+  if (when_ == ShowProgress::if_long) make_way();
+  if (when_ == ShowProgress::always && !finished_ && shown_) show(true);
   finished_ = true;
 }
 

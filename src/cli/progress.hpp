@@ -33,13 +33,23 @@ struct ProgressState {
 /// The same without a bar, for a log.
 [[nodiscard]] std::string progress_text(const ProgressState& state);
 
+enum class ShowProgress : std::uint8_t {
+  never,
+  if_long,  ///< on a terminal, from the second second on, and gone at the end
+  always,
+};
+/// What -q and -p ask for.
+[[nodiscard]] inline ShowProgress progress_wish(bool quiet, bool asked) {
+  if (quiet) return ShowProgress::never;
+  return asked ? ShowProgress::always : ShowProgress::if_long;
+}
+
 /// Writes to standard error, so that what a command prints stays its own. On a terminal the line is redrawn in place at
 /// most ten times a second; elsewhere a line comes at every tenth part, and at least every 30 seconds.
 /// Units: bytes. Threads: one at a time. Errors: none; an output that fails is nobody's loss.
 class ProgressBar {
  public:
-  /// `quiet`: prints nothing at all.
-  ProgressBar(std::string title, bool quiet);
+  ProgressBar(std::string title, ShowProgress when);
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   /// Takes an unfinished bar off the terminal, so that an error message stands on a line of its own.
@@ -51,6 +61,8 @@ class ProgressBar {
   void update(std::uint64_t done, std::uint64_t total, double rate, double seconds_left, std::string_view note = {});
   /// Shows the last update as it is, and ends the line. Later calls do nothing.
   void finish();
+  /// Takes the bar off the terminal until the next update, for a line of somebody else's.
+  void make_way();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -58,12 +70,13 @@ class ProgressBar {
   void show(bool last);
 
   ProgressState state_;
-  const bool quiet_;
+  const ShowProgress when_;
   const bool terminal_;
   bool finished_ = false;
   bool on_screen_ = false;
   std::optional<Clock::time_point> shown_;
   std::uint64_t tenth_shown_ = 0;
+  const Clock::time_point made_at_ = Clock::now();
   // The rate is smoothed over steps of a quarter second or more.
   Clock::time_point measured_at_ = Clock::now();
   std::optional<std::uint64_t> measured_;

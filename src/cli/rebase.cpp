@@ -25,7 +25,7 @@ int run_rebase(const Flags& flags) {
   const Interruptible interruptible;
   Result<> done;
   {
-    ProgressBar progress("Rebasing", flags.quiet || !flags.progress);
+    ProgressBar progress("Rebasing", progress_wish(flags.quiet, flags.progress));
     const auto executor = make_request_executor(0);
     done = rebase_image(flags.request, *executor,
                         {.progress = [&](std::uint64_t at, std::uint64_t total) { progress.update(at, total); },

@@ -5,10 +5,15 @@
 #include "cli/daemon.hpp"
 #include "cli/duration.hpp"
 #include "cli/human.hpp"
+#include "cli/request_facts.hpp"
+#include "cli/status_metrics.hpp"
 #include "cli/status_report.hpp"
+#include "cli/terminal.hpp"
 #include "cli/watch.hpp"
 
 #include "base/text.hpp"
+
+#include <unistd.h>
 
 #include <memory>
 
@@ -19,16 +24,30 @@ namespace {
 struct Flags {
   std::string mountpoint;
   bool json = false;
+  bool prometheus = false;
+  bool histogram = false;
   bool watch = false;
   std::string interval;
 };
 
-Result<std::string> answer_of(Daemon& daemon, bool json) {
+Result<std::string> answer_of(Daemon& daemon, const Flags& flags) {
+  const auto named = [&daemon](auto result) -> decltype(result) {
+    if (!result) return Failure(result.error().in(daemon.mountpoint()));
+    return result;
+  };
+  if (flags.histogram) {
+    const Json answer = TRY(daemon.execute("query-penstock-histogram"));
+    if (flags.json) return json_text(answer);
+    const unsigned columns = terminal_size(STDOUT_FILENO).columns;
+    return describe_latencies(TRY(named(request_facts(answer))), columns, utf8_locale());
+  }
   const Json status = TRY(daemon.execute("query-penstock"));
-  if (json) return json_text(status);
-  const auto facts = status_facts(status);
-  if (!facts) return Failure(facts.error().in(daemon.mountpoint()));
-  return describe(*facts);
+  if (flags.prometheus) {
+    const Json requests = TRY(daemon.execute("query-penstock-histogram"));
+    return named(metrics_text(status, TRY(named(request_facts(requests)))));
+  }
+  if (flags.json) return json_text(status);
+  return describe(TRY(named(status_facts(status))));
 }
 
 int run_status(const Flags& flags) {
@@ -45,7 +64,7 @@ int run_status(const Flags& flags) {
     const auto watched = watch(*daemon, interval);
     return watched ? kSuccess : report(watched.error());
   }
-  const auto text = answer_of(*daemon, flags.json);
+  const auto text = answer_of(*daemon, flags);
   if (!text) return report(text.error());
   print(*text);
   return finish_output(kSuccess);
@@ -60,6 +79,13 @@ void add_status(CLI::App& app, Command& chosen) {
   CLI::Option* watching =
       command->add_flag("--watch", flags->watch, "Keep showing it, with a picture of the disk, until q is pressed")
           ->excludes(json);
+  CLI::Option* histogram =
+      command->add_flag("--histogram", flags->histogram, "Print how long requests took, by kind; with --json, as JSON");
+  histogram->excludes(watching);
+  command->add_flag("--prometheus", flags->prometheus, "Print metrics in Prometheus' text format")
+      ->excludes(json)
+      ->excludes(watching)
+      ->excludes(histogram);
   command->add_option("--interval", flags->interval, "With --watch: redraw so often; each second unless given")
       ->type_name("TIME")
       ->needs(watching);

@@ -27,6 +27,7 @@ struct Flags {
   bool wait = false;
   std::string deadline;
   bool discard_map = false;
+  bool quiet = false;
 };
 
 /// The image's path byte for byte; JSON cannot carry every one.
@@ -38,7 +39,7 @@ Result<std::string> image_path(const std::string& mountpoint) {
 }
 
 /// Gives what the last line is to say beside the daemon's words: why the job did not finish. Errors: the mount stays.
-Result<std::string> let_finish(Daemon& daemon, std::optional<std::chrono::milliseconds> deadline) {
+Result<std::string> let_finish(Daemon& daemon, std::optional<std::chrono::milliseconds> deadline, bool quiet) {
   const StatusFacts facts = TRY(daemon.status());
   switch (first_step(facts)) {
     case FirstStep::none:
@@ -52,7 +53,9 @@ Result<std::string> let_finish(Daemon& daemon, std::optional<std::chrono::millis
     case FirstStep::wait:
       break;
   }
-  const Waited waited = TRY(wait_for_job(daemon, {.deadline = deadline, .until_stuck = true}));
+  const Waited waited = TRY(wait_for_job(
+      daemon,
+      {.deadline = deadline, .progress = quiet ? ShowProgress::never : ShowProgress::always, .until_stuck = true}));
   if (waited.why == WaitEnd::interrupted) {
     return fail(EINTR, concat(daemon.mountpoint(), ": stopped waiting; it is still mounted, and the stream goes on"));
   }
@@ -69,7 +72,7 @@ Result<int> unmount(const Flags& flags, std::optional<std::chrono::milliseconds>
     map = TRY(image_path(flags.mountpoint));
   }
   std::string note;
-  if (flags.wait) note = TRY(let_finish(daemon, deadline));
+  if (flags.wait) note = TRY(let_finish(daemon, deadline, flags.quiet));
   const Json answer = TRY(daemon.execute("quit"));
   const Ending ending = TRY(ending_of(answer));
   bool all_done = !flags.wait || (ending.outcome != "incomplete" && note.empty());
@@ -86,7 +89,8 @@ Result<int> unmount(const Flags& flags, std::optional<std::chrono::milliseconds>
     line += "; the add-cow file stays";
     all_done = false;
   }
-  print(concat(line, '\n'));
+  // A failure is told all the same.
+  if (!flags.quiet || !all_done) print(concat(line, '\n'));
   if (const int status = finish_output(kSuccess); status != kSuccess) return status;
   if (problem) return Failure(*problem);
   return all_done ? kSuccess : kFailure;
@@ -112,6 +116,7 @@ void add_umount(CLI::App& app, Command& chosen) {
   command->add_option("--deadline", flags->deadline, "With --wait: no longer than this, as 90, 30s, 5m or 2h")
       ->type_name("TIME")
       ->needs(wait);
+  command->add_flag("-q,--quiet", flags->quiet, "Print nothing when all went well");
   command->add_flag("--discard-map", flags->discard_map,
                     "Delete the add-cow file of an image whose raw file was completed");
   command->add_option("mountpoint", flags->mountpoint, "Where the image is mounted")

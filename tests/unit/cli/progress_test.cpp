@@ -65,7 +65,7 @@ TEST(ProgressLine, FitsAnyTerminal) {
 TEST(ProgressBar, WritesLinesWhereThereIsNoTerminal) {
   testing::internal::CaptureStderr();
   {
-    ProgressBar bar("copying", false);
+    ProgressBar bar("copying", ShowProgress::always);
     for (std::uint64_t done = 0; done <= 1000; ++done) bar.update(done, 1000, 0, -1);
     bar.finish();
   }
@@ -78,7 +78,7 @@ TEST(ProgressBar, WritesLinesWhereThereIsNoTerminal) {
 
 TEST(ProgressBar, IsSilentWhenQuiet) {
   testing::internal::CaptureStderr();
-  ProgressBar bar("copying", true);
+  ProgressBar bar("copying", ShowProgress::never);
   bar.update(1, 2);
   bar.finish();
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
