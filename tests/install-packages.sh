@@ -16,8 +16,9 @@ packages=(g++ meson ninja-build pkg-config libfuse3-dev fuse3 libtbb-dev libcli1
   libzstd-dev scdoc util-linux mount e2fsprogs qemu-utils)
 if [ "$1" = test ]; then
   # qemu-system-common has qemu-storage-daemon; procps and strace look at the daemon from outside.
-  packages+=(libgtest-dev libbenchmark-dev clang-19 libclang-rt-19-dev clang-format-19 qemu-system-common fio xfsprogs
-    btrfs-progs mmdebstrap attr python3 procps strace git ca-certificates)
+  packages+=(libgtest-dev libbenchmark-dev systemtap-sdt-dev clang-19 libclang-rt-19-dev clang-format-19 doxygen
+    qemu-system-common fio xfsprogs btrfs-progs mmdebstrap attr python3 python3-jsonschema procps strace
+    zsh fish git ca-certificates)
 fi
 
 missing=()
