@@ -118,6 +118,14 @@ void apply_torn(MemoryStorage& memory, const Change& change, Random& random) {
   }
 }
 
+void apply_up_to(MemoryStorage& memory, const Change& change, HostOffset end) {
+  const bool whole = end >= change.range.end() || (change.kind != ChangeKind::write && change.kind != ChangeKind::zero);
+  if (whole) return apply(memory, change);
+  Change piece{change.device, change.kind, {change.range.offset, end - change.range.offset}, change.data};
+  piece.data.resize(std::min<std::size_t>(piece.data.size(), piece.range.length));
+  if (!piece.range.empty()) apply(memory, piece);
+}
+
 /// What is known to be there, and what may be.
 struct Disk {
   std::vector<std::shared_ptr<MemoryStorage>> durable;
@@ -127,6 +135,28 @@ struct Disk {
     if (change.kind != ChangeKind::flush) return pending[change.device].push_back(&change);
     for (const Change* earlier : pending[change.device]) apply(*durable[change.device], *earlier);
     pending[change.device].clear();
+  }
+
+  [[nodiscard]] std::size_t unflushed() const {
+    std::size_t sum = 0;
+    for (const auto& changes : pending) sum += changes.size();
+    return sum;
+  }
+
+  /// Of the unflushed changes, device by device, those whose bit is set; the last one as far as `last_end`.
+  [[nodiscard]] CrashImage image_of(std::size_t moment, std::uint64_t kept, const Change* last,
+                                    HostOffset last_end) const {
+    CrashImage result{
+        .moment = moment, .what = concat("crash after ", moment, " changes, kept ", hex(kept)), .devices = {}};
+    for (std::size_t device = 0; device < durable.size(); ++device) {
+      auto memory = durable[device]->copy(durable[device]->name());
+      for (const Change* change : pending[device]) {
+        if ((kept & 1U) != 0) apply_up_to(*memory, *change, change == last ? last_end : change->range.end());
+        kept >>= 1U;
+      }
+      result.devices.push_back(std::move(memory));
+    }
+    return result;
   }
 
   [[nodiscard]] CrashImage image(std::size_t moment, Random& random) const {
@@ -175,6 +205,42 @@ void Journal::crash(Random& random, std::size_t count, const std::function<bool(
   for (const std::size_t moment : moments) {
     for (; done < moment; ++done) disk.advance(changes_[done]);
     if (!use(disk.image(moment, random))) return;
+  }
+}
+
+void Journal::crash_everywhere(Random& random, std::size_t pending_max,
+                               const std::function<bool(const CrashImage&)>& use) const {
+  Disk disk;
+  for (const auto& memory : start_) disk.durable.push_back(memory->copy(memory->name()));
+  disk.pending.resize(start_.size());
+  if (!use(disk.image_of(0, 0, nullptr, {}))) return;
+  for (std::size_t moment = 1; moment <= changes_.size(); ++moment) {
+    const Change& last = changes_[moment - 1];
+    disk.advance(last);
+    const auto unflushed = disk.unflushed();
+    if (unflushed > 64) throw std::runtime_error("no small run: more than 64 changes between two flushes");
+    if (last.kind == ChangeKind::flush) {
+      if (!use(disk.image_of(moment, 0, nullptr, {}))) return;
+      continue;
+    }
+    // Without the last change it is an image of the moment before.
+    std::size_t before_last = 0;
+    for (std::size_t device = 0; device <= last.device; ++device) before_last += disk.pending[device].size();
+    const std::uint64_t last_bit = std::uint64_t{1} << (before_last - 1);
+    const bool all = unflushed <= pending_max;
+    const std::uint64_t subsets = 1ULL << std::min(unflushed, pending_max);
+    for (std::uint64_t subset = 0; subset < subsets; ++subset) {
+      const auto kept = all ? subset : random.next() | last_bit;
+      if ((kept & last_bit) == 0) continue;
+      if (!use(disk.image_of(moment, kept, &last, last.range.end()))) return;
+    }
+    for (auto cut = align_down(last.range.offset.value, kSector) + kSector; cut < last.range.end().value;
+         cut += kSector) {
+      if (last.kind == ChangeKind::truncate) break;
+      for (const std::uint64_t others : {~std::uint64_t{0}, last_bit}) {
+        if (!use(disk.image_of(moment, others, &last, {cut}))) return;
+      }
+    }
   }
 }
 

@@ -44,6 +44,10 @@ class Journal {
   /// Calls `use` for about `count` crashes in order of their moment: right after each flush at least where `count`
   /// allows, and between flushes with parts of what was not flushed. Stops when `use` returns false.
   void crash(Random& random, std::size_t count, const std::function<bool(const CrashImage&)>& use) const;
+  /// The same for every crash there is: after each change, with every subset of the unflushed ones, and with the last
+  /// one torn at each of its sectors. Where more than `pending_max` are unflushed, subsets are sampled. For small runs.
+  void crash_everywhere(Random& random, std::size_t pending_max,
+                        const std::function<bool(const CrashImage&)>& use) const;
 
  private:
   friend class RecordingStorage;
