@@ -12,14 +12,22 @@ meson install -C "$build" --no-rebuild --quiet --destdir "$root" >"$work/install
 settings=$(find "$root" -name penstock.pc)
 [ -n "$settings" ] || fail "no penstock.pc is installed"
 
+say "everything else is in its place, too"
+for file in bin/penstock share/man/man1/penstock.1 share/man/man7/penstock-control.7 share/penstock/status.schema.json \
+  share/bash-completion/completions/penstock share/zsh/site-functions/_penstock \
+  share/fish/vendor_completions.d/penstock.fish; do
+  [ -n "$(find "$root" -path "*/$file")" ] || fail "$file is not installed"
+done
+
 say "every public header stands alone"
 export PKG_CONFIG_PATH=${settings%/*} PKG_CONFIG_SYSROOT_DIR=$root
 cflags=$(pkg-config --cflags penstock)
 libs=$(pkg-config --libs penstock)
-for header in "$root"/usr*/local/include/penstock/*.hpp "$root"/usr/include/penstock/*.hpp; do
-  [ -f "$header" ] || continue
+for header in $(cd "$(dirname "$(find "$root" -path '*/include/penstock/image.hpp')")" && ls); do
+  # Twice: it must also bear that.
+  printf '#include <penstock/%s>\n' "$header" "$header" >"$work/one.cpp"
   # shellcheck disable=SC2086
-  c++ $cflags -Wall -Wextra -Werror -fsyntax-only -x c++ "$header" -Wno-pragma-once-outside-header 2>"$work/c++.log" ||
+  c++ $cflags -Wall -Wextra -Werror -fsyntax-only "$work/one.cpp" 2>"$work/c++.log" ||
     fail "$header: $(head -n 20 "$work/c++.log")"
 done
 
