@@ -162,19 +162,19 @@ TEST_P(Interleavings, AWriteBesideCopyOnReadOfItsClusterWins) {
 TEST_P(Interleavings, RoomGivenBackIsNotPunchedUnderItsNextOwner) {
   in_many_orders(shape_named(GetParam()), "Punch", [](Chain& chain, Random& random) {
     const auto cluster = chain.image->geometry().cluster_size;
-    const auto half = kSize / 2;
-    write(chain, 0, half, random);
-    std::jthread forgetful([&chain, cluster, half, own = random.fork()]() mutable {
+    constexpr std::uint64_t kHalf = kSize / 2;
+    write(chain, 0, kHalf, random);
+    std::jthread forgetful([&chain, cluster, own = random.fork()]() mutable {
       for (int round = 0; round < 6; ++round) {
-        const auto at = own.below(half / cluster) * cluster;
-        const GuestRange range{{at}, std::min(half - at, own.between(1, 4) * cluster)};
+        const auto at = own.below(kHalf / cluster) * cluster;
+        const GuestRange range{{at}, std::min(kHalf - at, own.between(1, 4) * cluster)};
         EXPECT_OK(chain.image->write_zeroes(range, Zeroing::may_unmap));
         chain.model.zero(range);
         EXPECT_OK(chain.image->flush());
       }
     });
     for (int round = 0; round < 16; ++round) {
-      const auto at = half + random.below(half / cluster) * cluster;
+      const auto at = kHalf + random.below(kHalf / cluster) * cluster;
       write(chain, at, cluster, random);
       if (round % 5 == 4) {
         EXPECT_OK(chain.image->flush());
