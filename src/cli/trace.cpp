@@ -12,6 +12,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <memory>
 
@@ -47,7 +48,8 @@ std::string human(const fuse::TraceHeader& header, const TraceSummary& summary) 
     out += '\n';
     if (seconds > 0) {
       out += concat(facts.kind, " rate: ", printf_text("%.0f", static_cast<double>(facts.requests) / seconds), "/s, ",
-                    human_size(static_cast<std::uint64_t>(static_cast<double>(facts.bytes) / seconds)), "/s, ",
+                    human_size(static_cast<std::uint64_t>(std::min(static_cast<double>(facts.bytes) / seconds, 9e18))),
+                    "/s, ",
                     printf_text("%.1f", 100 * static_cast<double>(summary.sequential[kind]) /
                                             static_cast<double>(facts.requests)),
                     " % where the one before ended\n");

@@ -5,7 +5,7 @@
 # Messages go where they are wanted, as far as they are wanted.
 . "$(dirname "$0")/lib.sh"
 need_fuse
-need qemu-img python3
+need qemu-img python3 pkg-config readelf
 python3 -c 'import jsonschema' 2>/dev/null || skip "python3-jsonschema is not installed"
 tell="python3 $(dirname "$0")/requests_told.py"
 
@@ -26,6 +26,14 @@ python3 -c 'import sys, xml.dom.minidom
 text = xml.dom.minidom.parse(sys.argv[1]).getElementsByTagName("title")[0].firstChild.data
 sys.exit(0 if "ü.qcow2" in text else text)' "$work/trace.svg" || fail "trace.svg is not what it should be"
 check_clean "$image"
+
+say "what --version says of the build is so"
+"$penstock" --version >"$work/version"
+grep -qx "libfuse: $(pkg-config --modversion fuse3) (built with .*)" "$work/version" || fail "$(cat "$work/version")"
+grep -qx 'formats: raw, qcow2, qed, add-cow' "$work/version" || fail "$(cat "$work/version")"
+probes=no
+readelf -n "$penstock" 2>/dev/null | grep -A 1 'Provider: penstock' | grep -q 'Name: request' && probes=USDT
+grep -qx "probes: $probes" "$work/version" || fail "probes are '$probes', but: $(cat "$work/version")"
 
 say "the JSON of every state of a mount is as described"
 mount_image --stream --stream-speed 1M "$image"
