@@ -409,6 +409,7 @@ Result<> Service::run(const Ready& ready) {
 }  // namespace
 
 Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const Ready& ready) {
+  wait_for_memory();
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));

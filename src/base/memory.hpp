@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Where an exception must not go any further.
+/// When memory runs out: where it may fail, where it is waited for.
 #pragma once
 
 #include <penstock/error.hpp>
 
+#include <atomic>
 #include <new>
 #include <utility>
 
@@ -19,5 +20,36 @@ template <typename Call>
     return fail(ENOMEM, "no memory");
   }
 }
+
+/// While one lives, this thread is in the middle of a change that cannot be left half done: with wait_for_memory() in
+/// force it is not told that there is no memory: it is given some of a reserve, or waits.
+class MustHaveMemory {
+ public:
+  /// Throws std::bad_alloc, before anything is begun, when the reserve is spent and cannot be had again.
+  MustHaveMemory() {
+    if (depth_ == 0 && reserve_spent_.load(std::memory_order_relaxed)) renew_reserve();
+    ++depth_;
+  }
+  /// For what has begun already and must go on: destructors.
+  explicit MustHaveMemory(std::nothrow_t /*unused*/) noexcept { ++depth_; }
+  ~MustHaveMemory() { --depth_; }
+  MustHaveMemory(const MustHaveMemory&) = delete;
+  MustHaveMemory& operator=(const MustHaveMemory&) = delete;
+
+  [[nodiscard]] static bool here() noexcept { return depth_ != 0; }
+
+ private:
+  friend void wait_for_memory();
+  static void renew_reserve();
+  static void on_exhaustion();
+
+  static thread_local unsigned depth_;
+  static std::atomic<bool> reserve_spent_;
+};
+
+/// From now on std::new_handler keeps to that: first it gives a reserve, then what other threads give back; when a
+/// minute has not brought any the process ends as by a crash, which loses nothing that was synced. Elsewhere
+/// std::bad_alloc is thrown, as ever. For a whole process, once: the program decides, not the library.
+void wait_for_memory();
 
 }  // namespace penstock

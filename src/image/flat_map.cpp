@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace penstock {
 
@@ -56,7 +57,9 @@ FlatRun FlatMap::find(GuestRange range) {
   const GuestOffset start{align_down(range.offset.value, chunk_size_)};
   const auto chunk =
       chunks_.get({.position = start.value / chunk_size_}, [&]() -> Result<Chunk> { return resolve(start); });
-  const auto& runs = (*chunk)->runs;  // resolve() does not fail: what cannot be asked becomes a run of kind ask
+  // resolve() does not fail, what cannot be asked becomes a run of kind ask: it can only be for want of memory.
+  if (!chunk) throw std::bad_alloc();
+  const auto& runs = (*chunk)->runs;
   const auto at = static_cast<std::uint32_t>(range.offset - start);
   const auto behind = std::upper_bound(runs.begin(), runs.end(), at,
                                        [](std::uint32_t value, const Run& run) { return value < run.start; });

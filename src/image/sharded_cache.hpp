@@ -4,6 +4,7 @@
 
 #include <penstock/error.hpp>
 
+#include "base/memory.hpp"
 #include "base/mutex.hpp"
 
 #include <atomic>
@@ -42,7 +43,9 @@ class ShardedCache {
     bool mine = false;
     const auto slot = find_or_insert(shard, key, mine);
     if (!mine) return wait_for(slot);
-    Result<Value> made = make();
+    Result<Value> made = or_out_of_memory(std::forward<Make>(make));
+    // Whoever waits for this value must be told, and it must have its place in the queue.
+    const MustHaveMemory memory(std::nothrow);
     const bool ok = made.has_value();
     {
       const MutexLock lock(slot->mutex);

@@ -145,7 +145,7 @@ Result<Reservation> Driver::reserve(GuestRange want) {
 }
 
 Result<> Driver::publish(Reservation filled) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   const GuestRange range = filled.range();
   const std::uint64_t first = range.offset.value / cluster_size_;
   return put_bits(first, divide_up(range.end().value, cluster_size_) - first, true);
@@ -166,14 +166,14 @@ Result<> Driver::discard(GuestRange range) {
 }
 
 Result<> Driver::flush() {
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   return flush_stages();
 }
 
 Result<> Driver::flush_stages() {
   std::vector<TableCache::Copy> copies;
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     copies = pages_.copy_dirty();
   }
   const auto outcome = [&]() -> Result<> {
@@ -184,14 +184,14 @@ Result<> Driver::flush_stages() {
     }
     return broken(Order::bit_before_data) ? data_->flush() : Result<>();
   }();
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   for (const auto& copy : copies) pages_.finish(copy, outcome.has_value());
   return outcome;
 }
 
 Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
   TRY(header_.check_size(size));
-  const MutexLock flushing(flush_mutex_);
+  const FlushLock flushing(flush_mutex_);
   TRY(flush_stages());
   const std::uint64_t old_size = virtual_size_.load();
   const std::uint64_t old_clusters = header_.clusters(old_size);
@@ -201,7 +201,7 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
     if (TRY(storage_->size()) < length.value) TRY(storage_->truncate(length.value));
     {
       // New clusters read zero: of the raw file where a longer backing file would show, of nothing elsewhere.
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       const std::uint64_t hidden = std::clamp(divide_up(backing_size, cluster_size_), old_clusters, clusters);
       const std::uint64_t present = all_allocated_.load() ? clusters : hidden;
       TRY(put_bits(old_clusters, present - old_clusters, true));
@@ -216,7 +216,7 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
     virtual_size_.store(size);
     TRY(data_->flush());
     {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       TRY(put_bits(clusters, old_clusters - clusters, false));
     }
     TRY(flush_stages());

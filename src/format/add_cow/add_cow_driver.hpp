@@ -8,6 +8,7 @@
 
 #include "base/mutex.hpp"
 #include "format/add_cow/header.hpp"
+#include "format/metadata_lock.hpp"
 #include "format/table_cache.hpp"
 
 #include <atomic>

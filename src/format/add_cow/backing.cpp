@@ -56,9 +56,9 @@ Result<bool> Driver::all_bits_set() {
 /// stands in bytes that no name uses, and is durable before.
 Result<> Driver::change_backing(const BackingReference& backing) {
   TRY(check_reference(backing, header_.image_name));
-  const MutexLock flushing(flush_mutex_);
+  const FlushLock flushing(flush_mutex_);
   if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   if (!backing.name.empty() && all_allocated_.load()) {
     return fail(EINVAL, "the image file is complete; a backing file would never be asked");
   }
@@ -103,8 +103,8 @@ AutoStart Driver::auto_start() const {
 }
 
 Result<> Driver::set_auto_start(AutoStart start) {
-  const MutexLock flushing(flush_mutex_);
-  const ExclusiveLock lock(mutex_);
+  const FlushLock flushing(flush_mutex_);
+  const ChangeLock lock(mutex_);
   std::uint64_t compatible = compatible_ & ~std::uint64_t{kCopyOnRead | kStream};
   if (start.copy_on_read) compatible |= kCopyOnRead;
   if (start.stream) compatible |= kStream;

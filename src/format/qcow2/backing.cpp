@@ -20,10 +20,10 @@ Result<> Driver::put_header(const Header& next) {
 
 Result<> Driver::change_backing(const BackingReference& backing) {
   TRY(begin_writing());
-  const MutexLock flushing(flush_mutex_);
+  const FlushLock flushing(flush_mutex_);
   // What was copied up must be linked for good before the file it came from is no longer asked.
   if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   Header next = TRY(with_backing(header_, backing));
   // Nothing is left to copy: a mount that started to stream would be told that it cannot.
   if (backing.name.empty()) next = with_auto_start(next, {});
@@ -37,8 +37,8 @@ AutoStart Driver::auto_start() const {
 
 Result<> Driver::set_auto_start(AutoStart start) {
   TRY(begin_writing());
-  const MutexLock flushing(flush_mutex_);
-  const ExclusiveLock lock(mutex_);
+  const FlushLock flushing(flush_mutex_);
+  const ChangeLock lock(mutex_);
   return put_header(with_open_flag(with_auto_start(header_, start), start.stream));
 }
 

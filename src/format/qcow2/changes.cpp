@@ -20,6 +20,7 @@ constexpr std::uint64_t subcluster_mask(unsigned first, unsigned end) {
 struct Driver::Room final : Reservation::State {
   explicit Room(Driver& the_driver) : driver(the_driver) {}
   ~Room() override {
+    const MustHaveMemory memory(std::nothrow);
     if (fresh.count != 0) driver.release(fresh);
   }
   Driver& driver;
@@ -31,14 +32,14 @@ struct Driver::Room final : Reservation::State {
 };
 
 void Driver::release(ClusterRun run) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   allocator_.release(run);
 }
 
 Result<> Driver::begin_writing() {
   if (writing_.load(std::memory_order_acquire)) return {};
-  const MutexLock flushing(flush_mutex_);
-  const ExclusiveLock lock(mutex_);
+  const FlushLock flushing(flush_mutex_);
+  const ChangeLock lock(mutex_);
   if (writing_.load()) return {};
   // Whoever relies on a bit that we do not know, or on bitmaps that we do not keep, must find it cleared before the
   // first byte changes.
@@ -83,7 +84,7 @@ Driver::Need Driver::need_of(const L2Entry& entry, unsigned subcluster) const {
 }
 
 Result<Reservation> Driver::reserve(GuestRange want) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   const std::uint64_t cluster_size = geometry_.cluster_size;
   const auto table = TRY(l2_for_read(l1_index(want.offset)));
   const GuestOffset first{align_down(want.offset.value, cluster_size)};
@@ -159,14 +160,14 @@ Result<Reservation> Driver::reserve(GuestRange want) {
 Result<> Driver::publish(Reservation filled) {
   if (auto* const packed = dynamic_cast<PackedRoom*>(filled.state())) {
     {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       TRY(publish_packed(*packed));
     }
     return flush_when_much_is_pending();
   }
   auto& room = static_cast<Room&>(*filled.state());
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     TRY(before_table_change());
     const auto table = TRY(l2_for_change(l1_index(room.cluster)));
     const GuestRange range = filled.range();
@@ -273,7 +274,7 @@ Result<L2Entry> Driver::zeroed_subclusters(const L2Entry& old, const Part& part,
 Result<std::uint64_t> Driver::publish_zero(GuestRange units, Zeroing zeroing) {
   std::uint64_t done = 0;
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     const bool raw_data = header_.raw_data_file();
     done =
         TRY(raw_data ? zero_raw_data(units, zeroing) : change_entries(units, [&](const L2Entry& old, const Part& part) {
@@ -305,7 +306,7 @@ Result<> Driver::discard(GuestRange range) {
   while (!left.empty()) {
     std::uint64_t done = 0;
     {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       done = TRY(change_entries(left, [&](const L2Entry& old, const Part&) -> Result<L2Entry> {
         mutex_.assert_held_shared();
         return discarded(old);

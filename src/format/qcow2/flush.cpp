@@ -22,15 +22,15 @@ struct Driver::Pending {
 };
 
 Result<> Driver::flush() {
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   return flush_stages();
 }
 
 Result<> Driver::close() {
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   TRY(flush_stages());
   TRY(clear_dirty_bit());
-  const ExclusiveLock header_lock(mutex_);
+  const ChangeLock header_lock(mutex_);
   if (!writable_ || !has_open_flag(header_)) return {};
   return put_header(with_open_flag(header_, false));
 }
@@ -50,7 +50,7 @@ Result<> Driver::flush_stages() {
     }
     TRY(write_links(pending));
     if (broken(Order::refcount_after_table)) {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       TRY(refcounts_.write_blocks());
       TRY(storage_->flush());
     }
@@ -63,7 +63,7 @@ Result<> Driver::flush_stages() {
 /// A write that failed may have happened all the same. Before anything is said to be durable the header must lead to
 /// it.
 Result<> Driver::settle_header() {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   if (!header_unsure_ && !allocator_.table_unsure()) return {};
   TRY(write_header_field(*storage_, kSizeField, header_.size));
   TRY(write_l1_switch(*storage_, header_.l1_entries, header_.l1_offset));
@@ -75,7 +75,7 @@ Result<> Driver::settle_header() {
 }
 
 Result<> Driver::take_pending(Pending& pending) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   pending.lazy = header_.lazy_refcounts() && header_.dirty();
   pending.tables = l2_cache_.copy_dirty();
   pending.l1_indexes.assign(l1_changed_.begin(), l1_changed_.end());
@@ -97,7 +97,7 @@ Result<> Driver::write_counts(Pending& pending) {
   TRY(storage_->flush());
   if (pending.count_entries.empty()) return {};
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     TRY(refcounts_.write_entries(pending.count_entries));
   }
   TRY(storage_->flush());
@@ -111,7 +111,7 @@ Result<> Driver::write_links(Pending& pending) {
       TRY(storage_->write(copy.table->offset() + copy.from, copy.bytes));
     }
     TRY(storage_->flush());
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     for (const TableCache::Copy& copy : pending.tables) l2_cache_.finish(copy, true);
     pending.tables.clear();
   }
@@ -130,7 +130,7 @@ Result<> Driver::write_links(Pending& pending) {
 
 Result<> Driver::give_back(Pending& pending) {
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     allocator_.settle(pending.drops);
     pending.drops.clear();
     if (!allocator_.any_freed() && !refcounts_.blocks_changed()) return {};
@@ -140,7 +140,7 @@ Result<> Driver::give_back(Pending& pending) {
   if (!pending.lazy) TRY(storage_->flush());
   std::vector<ClusterRun> freed;
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     freed = allocator_.take_freed();
   }
   // Punch before anybody can be given the clusters again: a late punch would erase the next owner's data.
@@ -150,13 +150,13 @@ Result<> Driver::give_back(Pending& pending) {
       outcome = storage_->discard({{run.first * geometry_.cluster_size}, run.count * geometry_.cluster_size});
     }
   }
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   allocator_.reuse(freed);
   return outcome;
 }
 
 void Driver::put_back(Pending& pending) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   for (const TableCache::Copy& copy : pending.tables) l2_cache_.finish(copy, false);
   l1_changed_.insert(pending.l1_indexes.begin(), pending.l1_indexes.end());
   allocator_.put_back_drops(pending.drops);
@@ -165,17 +165,17 @@ void Driver::put_back(Pending& pending) {
 
 Result<> Driver::clear_dirty_bit() {
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     if (!writable_ || !header_.dirty()) return {};
     TRY(refcounts_.write_blocks());
   }
   TRY(storage_->flush());
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     TRY(refcounts_.write_entries(refcounts_.take_changed_entries()));
   }
   TRY(storage_->flush());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   TRY(write_header_field(*storage_, kIncompatibleField, header_.incompatible & ~std::uint64_t{kDirty}));
   TRY(storage_->flush());
   header_.incompatible &= ~std::uint64_t{kDirty};

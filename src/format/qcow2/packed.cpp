@@ -7,11 +7,12 @@
 namespace penstock::qcow2 {
 
 Driver::PackedRoom::~PackedRoom() {
+  const MustHaveMemory memory(std::nothrow);
   if (room.length != 0) driver.release_packed(room);
 }
 
 void Driver::release_packed(HostRange room) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   allocator_.release_packed(room);
 }
 
@@ -23,7 +24,7 @@ Result<std::optional<std::vector<std::byte>>> Driver::pack(std::span<const std::
 Result<Reservation> Driver::reserve_packed(GuestOffset cluster, std::uint32_t packed_bytes) {
   if (data_ != storage_) return unsupported("an image with an external data file has no compressed clusters");
   if (packed_bytes == 0 || packed_bytes >= geometry_.cluster_size) return fail(EINVAL, "nothing is gained by packing");
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   const auto table = TRY(l2_for_read(l1_index(cluster)));
   const L2Entry old = table ? TRY(checked_entry(table, cluster)) : L2Entry{};
   if (old != L2Entry{}) return fail(EINVAL, "the cluster is there already");

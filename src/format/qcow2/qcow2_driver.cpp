@@ -63,8 +63,8 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
       new Driver(storage, std::move(data), std::move(header), options.writable, options.table_cache_bytes));
   if (!options.for_info) {
     const std::uint64_t file_size = TRY(storage->size());
-    const MutexLock flush_lock(driver->flush_mutex_);
-    const ExclusiveLock lock(driver->mutex_);
+    const FlushLock flush_lock(driver->flush_mutex_);
+    const ChangeLock lock(driver->mutex_);
     TRY(driver->load_tables(file_size));
     // An image that nothing is allocated in stays as it is, also when its last cluster is cut short.
     driver->covered_end_ = driver->allocator_.end_of_use();

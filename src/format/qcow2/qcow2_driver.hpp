@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/mutex.hpp"
+#include "format/metadata_lock.hpp"
 #include "format/qcow2/allocator.hpp"
 #include "format/qcow2/l2_entry.hpp"
 #include "format/qcow2/snapshots.hpp"

@@ -12,7 +12,7 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
   constexpr std::uint64_t kSectorBytes = 512;
   if (!is_aligned(size, kSectorBytes)) return fail(EINVAL, concat("size ", size, " is not a multiple of 512"));
   TRY(begin_writing());
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   const std::uint64_t old_size = virtual_size_.load();
   const std::uint64_t l1_entries = divide_up(size, l2_span_);
   {
@@ -49,7 +49,7 @@ Result<> Driver::grow_l1(std::uint64_t entries) {
   ClusterRun room;
   std::vector<std::byte> table(align_up(entries * 8, geometry_.cluster_size));
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     if (entries <= header_.l1_entries) return {};
     TRY(before_table_change());
     for (std::size_t index = 0; index < l1_.size(); ++index) store_be(std::span(table), index * 8, l1_[index]);
@@ -67,7 +67,7 @@ Result<> Driver::grow_l1(std::uint64_t entries) {
     return {};
   };
   const auto outcome = switch_over();
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   if (!outcome && header_unsure_) return outcome;  // the header may name the new table: it is never touched again
   if (!outcome) {
     metadata_.fixed.erase(room.first, room.count);
@@ -89,7 +89,7 @@ Result<> Driver::hide_backing(GuestRange range) {
     std::uint64_t done = 0;
     bool much = false;
     {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       done = TRY(change_entries(range, [&](const L2Entry& old, const Part& part) {
         mutex_.assert_held_shared();
         return zeroed(old, {part.cluster, 0, subclusters_}, Zeroing::may_unmap);
@@ -104,7 +104,7 @@ Result<> Driver::hide_backing(GuestRange range) {
 
 Result<> Driver::make_empty() {
   TRY(begin_writing());
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   TRY(flush_stages());
   // Table by table: wherever a crash cuts it short, some clusters show the backing file and the others themselves.
   TRY(drop_behind(0));
@@ -115,7 +115,7 @@ Result<> Driver::drop_behind(std::uint64_t size) {
   const GuestOffset from{align_up(size, geometry_.cluster_size)};
   for (std::uint64_t index = l1_index(from);; ++index) {
     {
-      const ExclusiveLock lock(mutex_);
+      const ChangeLock lock(mutex_);
       if (index >= l1_.size()) return {};
       const std::uint32_t first = index == l1_index(from) ? l2_index(from) : 0;
       auto table = TRY(l2_for_read(index));
@@ -153,7 +153,7 @@ Result<> Driver::write_size(std::uint64_t size) {
   TRY(write_header_field(*storage_, kSizeField, size));
   TRY(storage_->flush());
   header_unsure_ = false;
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   header_.size = size;
   virtual_size_.store(size);
   return {};

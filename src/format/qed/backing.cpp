@@ -39,10 +39,10 @@ Result<> Driver::change_backing(const BackingReference& backing) {
     return fail(ENAMETOOLONG, concat("backing file name is longer than ", kBackingNameMax, " bytes"));
   }
   if (backing.name.find('\0') != std::string::npos) return fail(EINVAL, "backing file name contains a NUL");
-  const MutexLock flushing(flush_mutex_);
+  const FlushLock flushing(flush_mutex_);
   // What was copied up must be linked for good before the file it came from is no longer asked.
   if (!broken(Order::finalise_before_flush)) TRY(flush_stages());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   Header next = header_;
   next.backing_name = backing.name;
   next.features &= ~std::uint64_t{kBackingFile | kNoProbe};
@@ -70,8 +70,8 @@ AutoStart Driver::auto_start() const {
 
 Result<> Driver::set_auto_start(AutoStart start) {
   TRY(begin_writing());
-  const MutexLock flushing(flush_mutex_);
-  const ExclusiveLock lock(mutex_);
+  const FlushLock flushing(flush_mutex_);
+  const ChangeLock lock(mutex_);
   Header next = header_;
   next.compatible &= ~std::uint64_t{kCopyOnRead | kStream};
   if (start.copy_on_read) next.compatible |= kCopyOnRead;

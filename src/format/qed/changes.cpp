@@ -17,6 +17,7 @@ constexpr std::chrono::milliseconds kIdle{5000};  // as QEMU
 struct Driver::Room final : Reservation::State {
   Room(Driver& the_driver, HostRange the_host) : driver(the_driver), host(the_host) {}
   ~Room() override {
+    const MustHaveMemory memory(std::nothrow);
     if (!host.empty()) driver.release(host);
   }
   Driver& driver;
@@ -33,7 +34,7 @@ Result<HostOffset> Driver::allocate(std::uint64_t bytes) {
 }
 
 void Driver::release(HostRange room) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   spare_.push_back(room);
 }
 
@@ -51,7 +52,7 @@ Result<> Driver::before_allocation() {
 }
 
 Result<Reservation> Driver::reserve(GuestRange want) {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   const std::uint64_t index = l1_index(want.offset);
   const HostOffset table = TRY(l2_table(index));
   const GuestOffset first{align_down(want.offset.value, cluster_size_)};
@@ -82,7 +83,7 @@ Result<Reservation> Driver::reserve(GuestRange want) {
 Result<> Driver::publish(Reservation filled) {
   auto& room = static_cast<Room&>(*filled.state());
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     const GuestRange range = filled.range();
     const HostOffset table = TRY(l2_table_for_change(l1_index(range.offset)));
     const HostRange host = room.host;
@@ -122,7 +123,7 @@ Result<std::uint64_t> Driver::zero_entries(GuestRange units) {
 Result<std::uint64_t> Driver::publish_zero(GuestRange units, Zeroing /*zeroing*/) {
   std::uint64_t done = 0;
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     done = TRY(zero_entries(units));
   }
   TRY(flush_when_much_is_pending());
@@ -149,7 +150,7 @@ Result<> Driver::flush_when_much_is_pending() {
 }
 
 Result<> Driver::flush() {
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   return flush_stages();
 }
 
@@ -157,7 +158,7 @@ Result<> Driver::flush_stages() {
   std::vector<TableCache::Copy> l1;
   std::vector<TableCache::Copy> l2;
   {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     // Under the lock nobody can be given room behind end_, so this cuts nothing off.
     if (end_ > covered_end_) {
       if (TRY(storage_->size()) < end_) TRY(storage_->truncate(end_));
@@ -172,7 +173,7 @@ Result<> Driver::flush_stages() {
     return write_copies(l1, l1_pages_);
   }();
   if (outcome) return {};
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   for (const auto& copy : l2) l2_pages_.finish(copy, false);
   for (const auto& copy : l1) l1_pages_.finish(copy, false);
   return outcome;
@@ -182,14 +183,14 @@ Result<> Driver::write_copies(std::vector<TableCache::Copy>& copies, TableCache&
   if (copies.empty()) return {};
   for (const auto& copy : copies) TRY(storage_->write(copy.table->offset() + copy.from, copy.bytes));
   TRY(storage_->flush());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   for (const auto& copy : copies) cache.finish(copy, true);
   copies.clear();
   return {};
 }
 
 Result<> Driver::clear_need_check() {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   // Set by a writer before us it stays: open() clears it when the check finds nothing.
   if (!writable_ || (header_.features & kNeedCheck) == 0) return {};
   if (l1_pages_.dirty_bytes() != 0 || l2_pages_.dirty_bytes() != 0) return {};
@@ -203,14 +204,14 @@ Result<> Driver::clear_need_check() {
 
 Result<> Driver::close() {
   stop_watching();
-  const MutexLock lock(flush_mutex_);
+  const FlushLock lock(flush_mutex_);
   TRY(flush_stages());
   TRY(cut_spare_end());
   return clear_need_check();
 }
 
 Result<> Driver::cut_spare_end() {
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   const std::uint64_t used_end = end_;
   std::ranges::sort(spare_, std::ranges::greater(), &HostRange::offset);
   for (const HostRange& room : spare_) {
@@ -236,7 +237,7 @@ void Driver::watch_for_idleness() {
       }
       const std::uint64_t now = allocations_.load();
       if (std::exchange(seen, now) != now) continue;
-      const MutexLock flushing(flush_mutex_);
+      const FlushLock flushing(flush_mutex_);
       // A failure is reported by the next flush too; the bit then stays, which only costs a check.
       if (flush_stages()) static_cast<void>(clear_need_check());
     }
@@ -267,12 +268,12 @@ Result<> Driver::resize(std::uint64_t size, std::uint64_t backing_size) {
   // What a longer backing file would show has to read zero before it becomes visible.
   const std::uint64_t hidden_end = std::min(size, backing_size);
   for (std::uint64_t at = align_up(old_size, cluster_size_); at < hidden_end;) {
-    const ExclusiveLock lock(mutex_);
+    const ChangeLock lock(mutex_);
     at += TRY(zero_entries({{at}, align_up(hidden_end, cluster_size_) - at}));
   }
-  const MutexLock flushing(flush_mutex_);
+  const FlushLock flushing(flush_mutex_);
   TRY(flush_stages());
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   Header next = header_;
   next.image_size = size;
   TRY(write_header(*storage_, next));

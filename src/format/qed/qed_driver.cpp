@@ -46,8 +46,8 @@ Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> stor
   }
   const std::uint64_t file_end = TRY(file_end_of(*storage, header));
   std::unique_ptr<Driver> driver(new Driver(storage, header, options.writable, options.table_cache_bytes));
-  const MutexLock flush_lock(driver->flush_mutex_);
-  const ExclusiveLock lock(driver->mutex_);
+  const FlushLock flush_lock(driver->flush_mutex_);
+  const ChangeLock lock(driver->mutex_);
   driver->end_ = file_end;
   driver->covered_end_ = file_end;
   driver->spare_ = std::move(unused);
@@ -199,7 +199,7 @@ Result<Mapping> Driver::map(GuestRange want) {
 
 Result<> Driver::begin_writing() {
   if (writing_.load(std::memory_order_acquire)) return {};
-  const ExclusiveLock lock(mutex_);
+  const ChangeLock lock(mutex_);
   // Bytes behind the last whole cluster are nobody's; new clusters there must begin as zeroes.
   if (TRY(storage_->size()) > end_) {
     if (auto cut = storage_->truncate(end_); !cut && !cut.error().is(EOPNOTSUPP)) return cut;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/mutex.hpp"
+#include "format/metadata_lock.hpp"
 #include "format/qed/header.hpp"
 #include "format/qed/table_clusters.hpp"
 #include "format/table_cache.hpp"
