@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <string>
 #include <thread>
 #include <vector>
@@ -77,7 +78,10 @@ void send_all(int socket, std::string_view bytes, std::size_t piece) {
   while (!bytes.empty()) {
     const auto part = bytes.substr(0, piece);
     // The server may have hung up, as it should on what is too long.
-    if (send(socket, part.data(), part.size(), MSG_NOSIGNAL) < 0) return;
+    if (send(socket, part.data(), part.size(), MSG_NOSIGNAL) < 0) {
+      if (errno == EINTR) continue;  // the fuzzer's alarm clock
+      return;
+    }
     bytes.remove_prefix(part.size());
   }
 }
@@ -86,7 +90,10 @@ void send_all(int socket, std::string_view bytes, std::size_t piece) {
 std::string receive_all(int socket) {
   std::string out;
   std::array<char, 4096> buffer;
-  for (ssize_t got = 0; (got = recv(socket, buffer.data(), buffer.size(), 0)) > 0;) {
+  for (;;) {
+    const ssize_t got = recv(socket, buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
     out.append(buffer.data(), static_cast<std::size_t>(got));
   }
   return out;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs every fuzz target, one after the other, for so many seconds, with at most 256 MiB of memory and ten seconds an
-# input, and prints how many inputs each went through. What it finds is left in the folder that it says, to be added to
-# the corpus with its mending. With 0 seconds: the inputs of the corpora once.
+# Runs every fuzz target, one after the other, for so many seconds, with at most 256 MiB of memory and a minute an
+# input (of the clock: machines may be busy), and prints how many inputs each went through. What it finds is left in the
+# folder that it says, to be added to the corpus with its mending. With 0 seconds: the inputs of the corpora once.
 #
 #   tests/fuzz/run.sh SECONDS BUILD/tests/fuzz [TARGET...]
 #
@@ -32,7 +32,7 @@ for target in "$@"; do
   mkdir -p "$kept" "$work/empty"
   log=$work/$target.log
   [ -d "$corpus" ] || corpus=$work/empty
-  limits=(-rss_limit_mb=256 -timeout=10 -max_len=8192 -print_final_stats=1 "-artifact_prefix=$findings/fuzz-$target-")
+  limits=(-rss_limit_mb=256 -timeout=60 -max_len=8192 -print_final_stats=1 "-artifact_prefix=$findings/fuzz-$target-")
   status=0
   if [ "$seconds" -eq 0 ]; then
     find "$corpus" "$kept" -type f -print0 | xargs -0 "$programs/fuzz_$target" "${limits[@]}" >"$log" 2>&1 || status=$?

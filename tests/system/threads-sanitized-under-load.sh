@@ -37,7 +37,8 @@ for format in qcow2 qed add-cow; do
   if [ $format = add-cow ]; then
     "$penstock" compare -f add-cow -F raw "$work/disk.add-cow" "$work/base.raw.model" || fail "not what was written"
   else
-    check_clean "$work/disk.$format"
+    # QED finds no room but at the end: what a copy that lost against a write had taken, further down, is a leak.
+    if [ $format = qed ]; then check_no_corruption "$work/disk.qed"; else check_clean "$work/disk.$format"; fi
     compare_with_raw "$work/disk.$format" "$work/base.raw.model"
   fi
 done
