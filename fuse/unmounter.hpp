@@ -33,7 +33,7 @@ class Unmounter {
   [[noreturn]] static void serve(int socket);
 
   Mutex mutex_;
-  const int socket_;
+  const int socket_ GUARDED_BY(mutex_);  ///< one question at a time
 };
 
 }  // namespace penstock::fuse
