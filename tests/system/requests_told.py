@@ -3,7 +3,7 @@
 """requests_told.py known PENSTOCK MOUNTPOINT VIEW TRACE | told PENSTOCK MOUNTPOINT | read PENSTOCK TRACE
 
 known: makes requests of known offsets and lengths, and finds each in the recording. told: the JSON is as its schema says
-and has nothing that the schema does not; the metrics are well-formed and say what the JSON says. read: all forms of
+and has nothing that the schema does not, the manual names each of its members; the metrics are well-formed and say what the JSON says. read: all forms of
 `penstock trace` agree.
 """
 
@@ -35,6 +35,17 @@ def closed(schema):
             out["additionalProperties"] = False
         return out
     return [closed(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def names_in(schema):
+    """Every member that the schema describes."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from names_in(item)
+    elif isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for value in schema.values():
+            yield from names_in(value)
 
 
 def lines_of(penstock, trace):
@@ -101,6 +112,10 @@ def told(penstock, mountpoint):
     with open(SCHEMA, encoding="utf-8") as file:
         schema = json.load(file)
     jsonschema.Draft7Validator.check_schema(schema)
+    with open(os.path.join(os.path.dirname(SCHEMA), "../man/penstock-status.1.scd"), encoding="utf-8") as file:
+        page = file.read()
+    unnamed = [name for name in names_in(schema) if f"*{name}*" not in page]
+    assert not unnamed, f"not in the manual: {unnamed}"
     jsonschema.validate(status, closed(schema))
     histogram = json.loads(run(penstock, "status", "--histogram", "--json", mountpoint))
     assert histogram["version"] == 1 and list(histogram["requests"]) == KINDS, histogram
