@@ -27,8 +27,12 @@ SECONDS = 120
 
 FIXTURES = r"""
 set -eu
+# Something to copy: a stream that a page steers must not have ended before.
+mkdir files
+head -c 8M /dev/urandom >files/data
 truncate -s 64M disk.raw
-mkfs.ext4 -q -F -L files disk.raw
+mkfs.ext4 -q -F -L files -d files disk.raw
+rm -r files
 qemu-img convert -f raw -O qcow2 disk.raw base.qcow2
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 disk.qcow2
 qemu-io -f qcow2 -c 'write -P 7 40M 1M' disk.qcow2 >/dev/null
@@ -159,7 +163,7 @@ def run_session(session, penstock, fixtures, work):
     shutil.rmtree(place, ignore_errors=True)
     if status == 0:
         return None
-    shown = output[-3000:].decode("utf-8", "replace").replace("\r", "")
+    shown = re.sub(r"\033\[[?0-9;]*[a-zA-Z]|\r", "", output.decode("utf-8", "replace"))[-3000:]
     return f"{session.where}: exit status {status}\n{shown}"
 
 
