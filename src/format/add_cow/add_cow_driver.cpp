@@ -171,6 +171,11 @@ Result<> Driver::flush() {
 }
 
 Result<> Driver::flush_stages() {
+  if (!header_to_restore_.empty()) {
+    TRY(storage_->write({0}, header_to_restore_));
+    TRY(storage_->flush());
+    header_to_restore_.clear();
+  }
   std::vector<TableCache::Copy> copies;
   {
     const ChangeLock lock(mutex_);

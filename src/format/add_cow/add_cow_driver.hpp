@@ -61,7 +61,8 @@ class Driver final : public FormatDriver {
   std::atomic<std::uint64_t> virtual_size_;
 
   Mutex flush_mutex_;
-  mutable SharedMutex mutex_;  // the bits, and:
+  std::vector<std::byte> header_to_restore_ GUARDED_BY(flush_mutex_);  // after a change of it that failed
+  mutable SharedMutex mutex_;                                          // the bits, and:
   BackingReference backing_ GUARDED_BY(mutex_);
   std::uint64_t compatible_ GUARDED_BY(mutex_);
   std::atomic<bool> all_allocated_;  // written under mutex_

@@ -77,6 +77,8 @@ Result<> Driver::change_backing(const BackingReference& backing) {
     TRY(storage_->flush());
   }
   const auto fixed = std::span(area).first(kFixedBytes);
+  // Should the write fail, nobody knows whether it happened: the next flush puts back what was there.
+  header_to_restore_.assign(fixed.begin(), fixed.end());
   store_le(fixed, kBackingNameField, static_cast<std::uint32_t>(name.offset.value));
   store_le(fixed, kBackingNameField + 4, static_cast<std::uint32_t>(name.length));
   store_le(fixed, kCompatibleField.value, compatible);
@@ -84,6 +86,7 @@ Result<> Driver::change_backing(const BackingReference& backing) {
   std::ranges::fill(format, std::byte{0});
   if (!backing.name.empty()) std::ranges::copy(std::as_bytes(std::span(backing.format)), format.begin());
   TRY(storage_->write({0}, fixed));
+  header_to_restore_.clear();
   TRY(storage_->flush());
   backing_ = backing.name.empty() ? BackingReference{} : backing;
   compatible_ = compatible;
