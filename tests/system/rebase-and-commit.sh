@@ -29,7 +29,7 @@ make_overlay() { # FORMAT IMAGE [OPTION]
 flat_of() { # FORMAT IMAGE RAW
   if [ "$1" = add-cow ]; then python3 "$reader" "$2" "$3" >/dev/null; else qemu-img convert -f "$1" -O raw "$2" "$3"; fi
 }
-backing_of() { "$penstock" info --output json "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin).get("backing-filename", ""))'; }
+backing_of() { "$penstock" info -f "$1" --output json "$2" | python3 -c 'import json,sys; print(json.load(sys.stdin).get("backing-filename", ""))'; }
 
 for shape in qcow2: qcow2:compat=0.10 qcow2:extended_l2=on qcow2:cluster_size=4k qed: qed:cluster_size=1M add-cow:; do
   format=${shape%%:*} options=${shape#*:}
@@ -39,7 +39,7 @@ for shape in qcow2: qcow2:compat=0.10 qcow2:extended_l2=on qcow2:cluster_size=4k
     flat_of "$format" o.img before.raw
     target=${to%%:*} target_format=${to#*:}
     "$penstock" rebase -f "$format" -b "$target" ${target_format:+-F "$target_format"} o.img
-    [ "$(backing_of o.img)" = "$target" ] || fail "$shape names '$(backing_of o.img)', not '$target'"
+    [ "$(backing_of "$format" o.img)" = "$target" ] || fail "$shape names '$(backing_of "$format" o.img)', not '$target'"
     flat_of "$format" o.img after.raw
     same_bytes before.raw after.raw
     "$penstock" check -f "$format" o.img >check.txt || fail "$shape: $(cat check.txt)"
@@ -64,7 +64,7 @@ mkdir moved && mv old.raw moved/
 must_fail "old.raw" "$penstock" rebase -f qcow2 -b moved/old.raw -F raw u.qcow2
 "$penstock" rebase -u -f qcow2 -b moved/old.raw -F raw u.qcow2
 qemu-img check -q u.qcow2
-[ "$(backing_of u.qcow2)" = moved/old.raw ] || fail "-u left '$(backing_of u.qcow2)'"
+[ "$(backing_of qcow2 u.qcow2)" = moved/old.raw ] || fail "-u left '$(backing_of qcow2 u.qcow2)'"
 mv moved/old.raw . && "$penstock" rebase -u -f qcow2 -b old.raw -F raw u.qcow2
 
 say "what is refused"
