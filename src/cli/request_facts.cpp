@@ -13,16 +13,21 @@ namespace penstock::cli {
 
 namespace {
 
+std::uint64_t whole(const Json& value) {
+  // A fraction, or more than fits, is of another kind: get_ref() says so.
+  return value.is_number_float() ? value.get_ref<const Json::number_unsigned_t&>() : value.get<std::uint64_t>();
+}
+
 RequestFacts take_apart(const std::string& kind, const Json& one) {
   RequestFacts out{.kind = printable(kind),
-                   .requests = one.at("requests").get<std::uint64_t>(),
-                   .bytes = one.at("bytes").get<std::uint64_t>(),
-                   .errors = one.at("errors").get<std::uint64_t>(),
-                   .nanoseconds = one.at("nanoseconds").get<std::uint64_t>(),
-                   .max = one.at("max").get<std::uint64_t>(),
+                   .requests = whole(one.at("requests")),
+                   .bytes = whole(one.at("bytes")),
+                   .errors = whole(one.at("errors")),
+                   .nanoseconds = whole(one.at("nanoseconds")),
+                   .max = whole(one.at("max")),
                    .steps = {}};
   for (const Json& step : one.at("latency")) {
-    out.steps.push_back({step.at(0).get<std::uint64_t>(), step.at(1).get<std::uint64_t>()});
+    out.steps.push_back({whole(step.at(0)), whole(step.at(1))});
   }
   return out;
 }

@@ -12,7 +12,9 @@ namespace {
 
 std::uint64_t number(const Json& object, const char* key) {
   const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? 0 : found->get<std::uint64_t>();
+  if (found == object.end() || found->is_null()) return 0;
+  // A fraction, or more than fits, is of another kind: get_ref() says so.
+  return found->is_number_float() ? found->get_ref<const Json::number_unsigned_t&>() : found->get<std::uint64_t>();
 }
 
 double real(const Json& object, const char* key) {

@@ -113,13 +113,14 @@ void add_stream(Page& page, const JobFacts& job) {
 
 Result<std::string> metrics_text(const Json& status, const std::vector<RequestFacts>& requests) {
   const auto facts = TRY(status_facts(status));
-  const auto text = [&status](const char* key) {
-    const auto found = status.find(key);
-    return found == status.end() || !found->is_string() ? std::string() : found->get<std::string>();
+  const auto text_in = [](const Json& object, const char* key) {
+    const auto found = object.find(key);
+    return found == object.end() || !found->is_string() ? std::string() : found->get<std::string>();
   };
+  const auto text = [&](const char* key) { return text_in(status, key); };
   const auto number = [&status](const char* key) {
     const auto found = status.find(key);
-    return found == status.end() || !found->is_number() ? std::uint64_t{0} : found->get<std::uint64_t>();
+    return found == status.end() || !found->is_number_integer() ? std::uint64_t{0} : found->get<std::uint64_t>();
   };
   Page page(text("mountpoint"));
   page.begin("image_info", "gauge", "Which image this is; always 1.");
@@ -136,9 +137,7 @@ Result<std::string> metrics_text(const Json& status, const std::vector<RequestFa
   page.begin("layer_actual_size_bytes", "gauge", "Room that each layer takes on the host; 0 is the top.");
   for (std::size_t at = 0; at < facts.layers.size(); ++at) {
     const Json& layer = status.at("layers").at(at);
-    page.sample({{"layer", concat(at)},
-                 {"file", layer.value("filename", std::string())},
-                 {"format", layer.value("format", std::string())}},
+    page.sample({{"layer", concat(at)}, {"file", text_in(layer, "filename")}, {"format", text_in(layer, "format")}},
                 facts.layers[at].actual_size);
   }
   if (facts.guest) page.gauge("requests_in_flight", "Requests being served now.", facts.guest->in_flight);

@@ -94,7 +94,8 @@ void TracePicture::add(const fuse::TraceRecord& record) {
   const auto row_of = [this](std::uint64_t offset) {
     const double part =
         static_cast<double>(offset) / static_cast<double>(std::max<std::uint64_t>(summary_.end_of_disk, 1));
-    return std::min(static_cast<unsigned>(part * kRows), kRows - 1);
+    // A range that makes no sense may end behind everything.
+    return static_cast<unsigned>(std::min(part * kRows, kRows - 1.0));
   };
   const auto last = record.length == 0 ? record.offset : std::max(record.offset, record.offset + record.length - 1);
   const unsigned end = kind == kFlush ? 0 : row_of(last);

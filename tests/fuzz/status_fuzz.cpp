@@ -3,7 +3,9 @@
 // list of mounts, whose paths anybody may have chosen.
 #include "tests/fuzz/fuzz.hpp"
 
+#include "cli/request_facts.hpp"
 #include "cli/status_facts.hpp"
+#include "cli/status_metrics.hpp"
 #include "fuse/mountpoint.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -14,6 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const auto json = cli::Json::parse(text, nullptr, false);
   if (json.is_discarded()) return 0;
+  const auto requests = cli::request_facts(json);
+  if (fuzz::told(requests)) static_cast<void>(cli::describe_latencies(*requests, 80, true));
+  static_cast<void>(fuzz::told(cli::metrics_text(json, requests.value_or(std::vector<cli::RequestFacts>()))));
   if (const auto facts = cli::status_facts(json); fuzz::told(facts)) {
     for (const std::string& shown : {facts->image, facts->format, facts->mountpoint, facts->view, facts->control}) {
       for (const char character : shown) {
