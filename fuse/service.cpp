@@ -330,6 +330,7 @@ Result<> Service::quit() {
 void Service::on_signal() {
   signalfd_siginfo information;
   while (::read(signals_.get(), &information, sizeof information) == static_cast<ssize_t>(sizeof information)) continue;
+  if (options_.on_signal) options_.on_signal();
   const auto done = or_out_of_memory([this] { return session_->unmount(Unmount::unless_busy); });
   if (done) return;
   terminated_ = true;

@@ -29,6 +29,7 @@ struct ServeOptions {
   std::string detect_zeroes = "off";  ///< what the image was opened with, for status
   std::uint64_t cache_bytes = 0;      ///< what the image was opened with, for status
   std::string version;
+  std::function<void()> on_signal;     ///< before a signal ends the mount: lets go of the view; may be empty
   std::function<void()> on_unmounted;  ///< before the image is flushed and closed; may be empty
   Unmounter* unmounter = nullptr;      ///< set: the daemon goes into its sandbox, and leaves unmounting to this
   std::string trace;                   ///< file that every request is recorded in; empty: none

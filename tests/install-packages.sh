@@ -18,7 +18,7 @@ if [ "$1" = test ]; then
   # qemu-system-common has qemu-storage-daemon; procps and strace look at the daemon from outside.
   packages+=(libgtest-dev libbenchmark-dev systemtap-sdt-dev clang-19 libclang-rt-19-dev clang-format-19 doxygen
     qemu-system-common fio xfsprogs btrfs-progs mmdebstrap attr python3 python3-jsonschema procps strace
-    zsh fish git ca-certificates)
+    zsh fish git ca-certificates fdisk qemu-system-x86 systemd)
 fi
 
 missing=()

@@ -16,6 +16,8 @@ struct Command {
 // One line a subcommand, in the order in which `penstock --help` lists them; the same order as in main.cpp.
 void add_mount(CLI::App& app, Command& chosen);
 void add_umount(CLI::App& app, Command& chosen);
+void add_attach(CLI::App& app, Command& chosen);
+void add_detach(CLI::App& app, Command& chosen);
 void add_status(CLI::App& app, Command& chosen);
 void add_stream(CLI::App& app, Command& chosen);
 void add_trace(CLI::App& app, Command& chosen);

@@ -16,7 +16,8 @@ inline constexpr const char* kJobDevice = "disk0";
 /// The daemon that serves one mountpoint. Errors name the mountpoint. Threads: one at a time.
 class Daemon {
  public:
-  [[nodiscard]] static Result<Daemon> reach(const std::string& mountpoint);
+  /// `place`: the mountpoint, a file in it, or the loop device on it.
+  [[nodiscard]] static Result<Daemon> reach(const std::string& place);
 
   [[nodiscard]] const std::string& mountpoint() const noexcept { return mountpoint_; }
   /// Errors: EPIPE or ECONNRESET when the mount has gone.

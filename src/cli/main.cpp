@@ -3,17 +3,24 @@
 #include "cli/common.hpp"
 #include "cli/completion.hpp"
 #include "cli/human.hpp"
+#include "cli/mount_helper.hpp"
 #include "cli/version.hpp"
 
 #include "base/text.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace penstock::cli {
 
@@ -52,6 +59,33 @@ int print_completion(const CLI::App& app, const std::string& shell) {
   return finish_output(kSuccess);
 }
 
+/// `words`: without the program's name. Gives the exit status when that is all that there is to do.
+std::optional<int> parse(CLI::App& app, std::vector<std::string> words) {
+  const std::string first = words.empty() ? "" : words.front();
+  try {
+    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    app.parse(std::move(words));
+  } catch (const CLI::Success& asked) {  // --help, --version
+    static_cast<void>(app.exit(asked));
+    std::cout.flush();
+    return finish_output(kSuccess);
+  } catch (const CLI::ParseError& problem) {
+    // CLI11 finds a command missing before it finds the word that is none.
+    if (app.get_subcommands().empty() && !first.empty() && first[0] != '-') {
+      return usage_error("", concat("unknown command '", first, "'"));
+    }
+    return usage_error(named_command(app), one_line(problem.what()));
+  }
+  return std::nullopt;
+}
+
+/// Of the flags of `penstock mount`.
+FlagKind kind_of_mount_flag(const CLI::App& app, const std::string& name) {
+  const CLI::Option* const flag = app.get_subcommand("mount")->get_option_no_throw(concat("--", name));
+  if (flag == nullptr) return FlagKind::none;
+  return flag->get_items_expected_max() > 0 ? FlagKind::value : FlagKind::plain;
+}
+
 int run(int count, char** arguments) {
   CLI::App app("Presents a layered disk image as one flat raw file.", "penstock");
   app.set_version_flag("--version", version_text);
@@ -64,6 +98,8 @@ int run(int count, char** arguments) {
   // One line a subcommand, in the order of --help.
   add_mount(app, chosen);
   add_umount(app, chosen);
+  add_attach(app, chosen);
+  add_detach(app, chosen);
   add_status(app, chosen);
   add_stream(app, chosen);
   add_trace(app, chosen);
@@ -78,22 +114,24 @@ int run(int count, char** arguments) {
   add_measure(app, chosen);
   add_resize(app, chosen);
   add_io(app, chosen);
-  try {
-    app.parse(count, arguments);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    static_cast<void>(app.exit(asked));
-    std::cout.flush();
-    return finish_output(kSuccess);
-  } catch (const CLI::ParseError& problem) {
-    // CLI11 finds a command missing before it finds the word that is none.
-    if (app.get_subcommands().empty() && count > 1 && arguments[1][0] != '-') {
-      return usage_error("", concat("unknown command '", arguments[1], "'"));
+  std::vector<std::string> words(arguments, arguments + count);
+  const HelperRole role = helper_role(count > 0 ? words.front() : "");
+  if (count > 0) words.erase(words.begin());
+  if (role == HelperRole::umount) return run_umount_helper(words);
+  if (role == HelperRole::mount) {
+    const auto call = read_mount_call(words, [&app](const std::string& name) { return kind_of_mount_flag(app, name); });
+    if (!call) {
+      print_error(call.error().message());
+      return mount_exit_status(kUsage);
     }
-    return usage_error(named_command(app), one_line(problem.what()));
+    if (call->fake || (call->no_fail && access(call->image.c_str(), F_OK) != 0 && errno == ENOENT)) return kSuccess;
+    words = call->arguments;
   }
-  if (!completion_shell.empty()) return print_completion(app, completion_shell);
-  if (!chosen.run) return usage_error("", "A subcommand is required");
-  return chosen.run();
+  std::optional<int> status = parse(app, std::move(words));
+  if (!status && !completion_shell.empty()) status = print_completion(app, completion_shell);
+  if (!status && !chosen.run) status = usage_error("", "A subcommand is required");
+  if (!status) status = chosen.run();
+  return role == HelperRole::mount ? mount_exit_status(*status) : *status;
 }
 
 }  // namespace

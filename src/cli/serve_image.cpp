@@ -2,6 +2,7 @@
 #include "cli/serve_image.hpp"
 
 #include "cli/common.hpp"
+#include "cli/service_notice.hpp"
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -23,6 +24,9 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
     return usage_error(command, understood.error().message());
   }
   if (const auto allowed = fuse::check_mount_options(serve.mount); !allowed) return report(allowed.error());
+  // A service manager wants its own child to serve; from the background there is nobody to tell.
+  auto notice = ServiceNotice::from_environment(flags.foreground);
+  if (!notice) return report(notice.error());
   // Into the background before the image is opened: threads do not survive a fork.
   fuse::Daemon daemon;
   if (!flags.foreground) {
@@ -33,6 +37,8 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
   auto mountpoint = steps.place();
   if (!mountpoint) return report(mountpoint.error());
   serve.mountpoint = *std::move(mountpoint);
+  serve.on_signal = steps.let_go;
+  serve.on_unmounted = [&notice] { notice->stopping(); };
   const auto undo = [&steps] {
     if (steps.undo) steps.undo();
   };
@@ -63,7 +69,10 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
         return false;
       }
     }
-    if (flags.foreground) return true;
+    if (flags.foreground) {
+      notice->ready(view, printable(flags.image));
+      return true;
+    }
     in_background = true;
     if (daemon.ready()) return true;
     // Whoever waited was told to end, and believes that nothing is left behind.

@@ -15,6 +15,8 @@ struct MountSteps {
   std::function<Result<fuse::Mountpoint>()> place;
   /// The view at this path answers; the command ends well when this does. May be empty.
   std::function<Result<>(const std::string& view)> ready;
+  /// A signal is about to end the mount, while the view still answers: lets go of it where that can be. May be empty.
+  std::function<void()> let_go;
   /// The image is closed, or what `ready` made is not wanted any more: undoes it. May be empty; may come twice.
   std::function<void()> undo;
   /// Once the image is mounted the daemon gives up all that it does not need: not for those whose `ready` and `undo`

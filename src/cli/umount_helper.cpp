@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/common.hpp"
+#include "cli/daemon.hpp"
+#include "cli/human.hpp"
+#include "cli/mount_helper.hpp"
+#include "cli/umount_steps.hpp"
+
+#include "base/text.hpp"
+#include "fuse/mountpoint.hpp"
+
+#include <sys/mount.h>
+
+#include <cstdlib>
+#include <memory>
+
+namespace penstock::cli {
+
+namespace {
+
+struct UmountCall {
+  std::string mountpoint;
+  bool lazy = false;
+  bool force = false;
+  bool verbose = false;
+};
+
+Result<UmountCall> read_umount_call(const std::vector<std::string>& words) {
+  UmountCall call;
+  for (std::size_t at = 0; at < words.size(); ++at) {
+    const std::string& word = words[at];
+    if (call.mountpoint.empty()) {
+      call.mountpoint = word;
+    } else if (word == "-t") {
+      ++at;
+    } else if (word.size() > 1 && word[0] == '-' && word.find_first_not_of("flnrv", 1) == std::string::npos) {
+      call.lazy |= word.find('l') != std::string::npos;
+      call.force |= word.find('f') != std::string::npos;
+      call.verbose |= word.find('v') != std::string::npos;
+    } else {
+      return fail(EINVAL, concat("umount: unknown flag '", word, "'"));
+    }
+  }
+  if (call.mountpoint.empty()) return fail(EINVAL, "usage: umount.penstock MOUNTPOINT [-flnrv]");
+  return call;
+}
+
+/// What umount(8) would do itself.
+Result<> unmount_only(const UmountCall& call) {
+  const int flags = UMOUNT_NOFOLLOW | (call.lazy ? MNT_DETACH : 0) | (call.force ? MNT_FORCE : 0);
+  if (umount2(call.mountpoint.c_str(), flags) == 0) return {};
+  const int number = errno;
+  const auto mount = fuse::mount_at(fuse::read_mounts(), call.mountpoint);
+  if (number != EPERM || !mount) return system_failure(concat(call.mountpoint, ": cannot unmount"), number);
+  return fuse::unmount(*mount, call.lazy ? fuse::Unmount::detach : fuse::Unmount::unless_busy);
+}
+
+Result<> unmount(const UmountCall& call) {
+  if (call.lazy || call.force) return unmount_only(call);
+  auto daemon = Daemon::reach(call.mountpoint);
+  // Dead, or another user's: the mount can go all the same.
+  if (!daemon) return unmount_only(call);
+  const Ending ending = TRY(ending_of(TRY(daemon->execute("quit"))));
+  if (call.verbose) print(concat(ending.message, '\n'));
+  return {};
+}
+
+}  // namespace
+
+int run_umount_helper(const std::vector<std::string>& words) {
+  const auto call = read_umount_call(words);
+  if (!call) {
+    print_error(call.error().message());
+    return mount_exit_status(kUsage);
+  }
+  const auto done = unmount(*call);
+  return mount_exit_status(done ? finish_output(kSuccess) : report(done.error()));
+}
+
+}  // namespace penstock::cli
