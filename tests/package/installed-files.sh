@@ -31,7 +31,8 @@ expect "$p/lib(/[a-z0-9_-]+)?/libpenstock\.so(\.[0-9.]+)?"
 expect "$p/lib(/[a-z0-9_-]+)?/pkgconfig/penstock\.pc"
 expect "$p/lib/systemd/system/penstock@\.service"
 expect "$p/share/doc/penstock/.*"
-expect "/sbin/u?mount(\.fuse)?\.penstock"
+expect "$p/share/penstock/.*"
+expect "($p)?/sbin/u?mount(\.fuse)?\.penstock"
 for page in penstock.1 penstock-attach.1 penstock-formats.5 penstock-guests.7 mount.penstock.8; do
   [ ! -d "$work$p/share/man" ] || expect "$p/share/man/man${page##*.}/${page/./\\.}(\.gz)?"
 done
@@ -41,7 +42,7 @@ grep -E "^$p/share/(man/man[1578]/(penstock|mount\.penstock)[-a-z0-9.]*|(bash-co
 
 "$work$p/bin/penstock" --version >/dev/null || fail "the installed program does not run"
 [ "$(grep -c '/sbin/u\?mount.*penstock$' list)" -eq 4 ] || fail "helpers of mount(8): $(grep /sbin list)"
-for link in "$work"/sbin/*; do
+for link in $(find "$work" -type l -name "*mount*.penstock"); do
   [ "$(readlink "$link")" = "$p/bin/penstock" ] || fail "$link leads to $(readlink "$link")"
 done
 for line in "ExecStart=$p/bin/penstock mount --foreground" "ExecStop=$p/bin/penstock umount"; do

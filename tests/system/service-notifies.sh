@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The systemd unit is one that systemd accepts; what it runs tells the manager, over NOTIFY_SOCKET, that it is ready, how
-# it goes, that it lives while it does, and that it stops; its stop leaves the image closed.
+# it goes, that it lives while it does, and that it stops; its stop leaves the image closed. PENSTOCK_BUILD is where the
+# unit was made; unset: it is installed.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img python3
-unit=${1:?the unit}
+unit=${PENSTOCK_BUILD:+$PENSTOCK_BUILD/systemd/penstock@.service}
+unit=${unit:-/lib/systemd/system/penstock@.service}
 
 qemu-img create -q -f qcow2 "$work/base.qcow2" 64M
 random_bytes 1 $((32 << 20)) "$work/data"
