@@ -85,7 +85,7 @@ if build_stage "address and undefined sanitizers" build_address; then
   run_tests "address and undefined sanitizers" "$build/address" --suite unit --suite property --timeout-multiplier 8
   PENSTOCK_SECONDS=45 run_tests "round trips with sanitizers" "$build/address" qemu-round-trip
   # The scripts that go through most of the daemon's life.
-  run_tests "mounts with sanitizers" "$build/address" unmount-ways-close-the-image daemon-life-loses-nothing \
+  run_tests "mounts with sanitizers" "$build/address" mmap-coherent-with-direct-io end-of-file-matrix-follows-ext4 \
     stream-base-and-odd-bases peers-bugs-are-not-ours bad-input-is-refused-in-one-line threads-sanitized-under-load
   PENSTOCK_FUZZ_FINDINGS=$build/logs run_tests "fuzzing" "$build/address" --suite fuzz
 fi

@@ -35,7 +35,7 @@ for target in "$@"; do
   limits=(-rss_limit_mb=256 -timeout=60 -max_len=8192 -print_final_stats=1 "-artifact_prefix=$findings/fuzz-$target-")
   status=0
   if [ "$seconds" -eq 0 ]; then
-    find "$corpus" "$kept" -type f -print0 | xargs -0 "$programs/fuzz_$target" "${limits[@]}" >"$log" 2>&1 || status=$?
+    find "$corpus" "$kept" -type f -print0 | xargs -0 -r "$programs/fuzz_$target" "${limits[@]}" >"$log" 2>&1 || status=$?
     done_inputs=$(grep -c '^Executed ' "$log" || true)
     memory=
   else
