@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# systemd-guest.sh DEB...: a Debian 12 guest with systemd and the packages boots (under TCG: minutes), mounts an image
+# from its fstab and a file system in it, starts and stops penstock@.service, attaches an image whose partitions the
+# kernel finds, and shuts down with an image mounted; afterwards the images are looked at from outside. By hand.
+export PENSTOCK=${PENSTOCK:-/usr/bin/penstock}
+. "$(dirname "$0")/../system/lib.sh"
+. "$(dirname "$0")/../system/guest.sh"
+[ $# -gt 0 ] || fail "usage: systemd-guest.sh DEB..."
+need qemu-img qemu-system-x86_64 mkfs.ext4 mmdebstrap
+
+guest_kernel
+tree=$work/tree
+say "a Debian root with systemd and the packages"
+mmdebstrap --quiet --variant=apt --mode=root --include=systemd-sysv,udev,fuse3,kmod,mount,fdisk,e2fsprogs \
+  --dpkgopt='path-exclude=/usr/share/doc/*' bookworm "$tree"
+mkdir "$tree/debs"
+cp "$@" "$tree/debs/"
+chroot "$tree" sh -c 'apt-get -q -y install --no-install-recommends /debs/*.deb' >"$work/install.log" 2>&1 ||
+  fail "apt install: $(tail -n 20 "$work/install.log")"
+rm -rf "$tree/debs"
+guest_modules "$tree"
+
+mkdir -p "$tree/srv/a" "$tree/srv/files" "$tree/srv/vm" "$tree/etc/penstock"
+truncate -s 64M "$work/inner.img"
+mkdir "$work/inner"
+random_bytes 1 $((8 << 20)) "$work/inner/data"
+mkfs.ext4 -q -F -d "$work/inner" "$work/inner.img"
+qemu-img convert -f raw -O qcow2 "$work/inner.img" "$tree/srv/base.qcow2"
+(cd "$tree/srv" && qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2)
+(cd "$tree/srv" && qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 vm.qcow2)
+qemu-img create -q -f qcow2 "$tree/srv/disk.qcow2" 64M
+cat >"$tree/etc/fstab" <<'FSTAB'
+/srv/a.qcow2 /srv/a penstock defaults,nofail 0 0
+/srv/a/a.raw /srv/files ext4 loop,nofail,x-systemd.requires-mounts-for=/srv/a 0 0
+FSTAB
+cat >"$tree/etc/penstock/vm.conf" <<'CONF'
+PENSTOCK_IMAGE=/srv/vm.qcow2
+PENSTOCK_MOUNTPOINT=/srv/vm
+PENSTOCK_FLAGS=--stream
+PENSTOCK_STOP_FLAGS=--wait
+CONF
+cat >"$tree/etc/systemd/system/guest-test.service" <<'UNIT'
+[Unit]
+After=local-fs.target srv-files.mount
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /root/test
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+TimeoutStartSec=infinity
+[Install]
+WantedBy=multi-user.target
+UNIT
+mkdir -p "$tree/etc/systemd/system/multi-user.target.wants"
+ln -s ../guest-test.service "$tree/etc/systemd/system/multi-user.target.wants/"
+printf '#!/bin/sh\nexec /lib/systemd/systemd\n' >"$tree/guest-work"
+cat >"$tree/root/test" <<'GUEST'
+set -e
+trap 'echo GUEST-FAILED; journalctl -b --no-pager | grep -i -E "penstock|fuse" | tail -n 40; systemctl poweroff' EXIT
+echo "GUEST-UP $(uname -r) $(cat /proc/uptime)"
+findmnt -n /srv/a
+findmnt -n /srv/files
+sum=$(sha256sum </srv/files/data)
+echo 'written through fstab' >/srv/files/hello
+sync -f /srv/files
+echo "GUEST: fstab mounted the image and what is in it"
+systemctl start penstock@vm
+systemctl is-active penstock@vm
+systemctl show -p StatusText -p MainPID -p NotifyAccess -p Type penstock@vm
+# In the namespace of everybody.
+findmnt -n /srv/vm
+[ "$(stat -c %s /srv/vm/vm.raw)" -eq 67108864 ]
+! penstock status /srv/vm | grep -i 'sandbox.*off'
+penstock status /srv/vm
+systemctl stop penstock@vm
+[ "$(systemctl is-active penstock@vm || true)" = inactive ]
+systemctl show -p Result -p ExecMainStatus penstock@vm | tee /dev/stderr | grep -q 'Result=success'
+! findmnt -n /srv/vm
+! penstock info /srv/vm.qcow2 | grep 'backing file:'
+echo "GUEST: the service was started, and stopped complete"
+loop=$(penstock attach /srv/disk.qcow2)
+printf 'label: gpt\nsize=16M\nsize=16M\n' | sfdisk -q "$loop"
+udevadm settle
+[ -b "${loop}p2" ]
+mkfs.ext4 -q "${loop}p1"
+penstock detach "$loop"
+loop=$(penstock attach /srv/disk.qcow2)
+udevadm settle
+[ -b "${loop}p1" ] && [ -b "${loop}p2" ]
+mount "${loop}p1" /mnt
+echo partitioned >/mnt/hello
+! penstock detach "$loop"
+umount /mnt
+penstock detach "$loop"
+[ ! -e "${loop}p1" ]
+echo "GUEST: partitions were found by the kernel"
+# Busy at the shutdown: a service that is in use, an fstab mount with a file system on it.
+trap - EXIT
+echo "GUEST-DONE $(cat /proc/uptime)"
+systemctl poweroff
+GUEST
+truncate -s 1500M "$work/root.img"
+mkfs.ext4 -q -F -d "$tree" "$work/root.img"
+say "boot"
+PENSTOCK_GUEST_SECONDS=${PENSTOCK_GUEST_SECONDS:-900} run_guest "$work/root.img" writeback "$work/guest.log"
+tr -d '\r' <"$work/guest.log" | grep -a 'GUEST\|StatusText\|/srv\|Result' || true
+
+say "from outside"
+attach_loop "$work/root.img" -r
+mount_device "$loop" "$work/root" -o ro,noload
+check_clean "$work/root/srv/a.qcow2"
+check_clean "$work/root/srv/vm.qcow2"
+check_clean "$work/root/srv/disk.qcow2"
+(cd "$work/root/srv" && qemu-img convert -U -f qcow2 -O raw a.qcow2 "$work/a.raw")
+e2fsck -f -n "$work/a.raw" >"$work/fsck.log" 2>&1 || fail "e2fsck: $(cat "$work/fsck.log")"
+[ "$(debugfs -R 'cat /hello' "$work/a.raw" 2>/dev/null)" = 'written through fstab' ] || fail "what was written is lost"
+cp "$work/root/srv/vm.qcow2" "$work/root/srv/base.qcow2" "$work/"
+qemu-img compare -q -f qcow2 -F qcow2 "$work/vm.qcow2" "$work/base.qcow2" || fail "the streamed image differs"
+unmount_device "$work/root"
