@@ -63,6 +63,16 @@ class ShardedCache {
     return Pointer(slot, &*slot->value);
   }
 
+  /// The value at `key` when it is there and made, else null.
+  [[nodiscard]] Pointer find(const CacheKey& key) {
+    Shard& shard = shards_[mix(key) % shards_.size()];
+    const MutexLock lock(shard.mutex);
+    const auto found = shard.slots.find(key);
+    if (found == shard.slots.end() || found->second->state.load(std::memory_order_acquire) != State::ready) return {};
+    found->second->used.store(true, std::memory_order_relaxed);
+    return Pointer(found->second, &*found->second->value);
+  }
+
   /// Memory in use.
   [[nodiscard]] std::uint64_t bytes() const {
     std::uint64_t sum = 0;

@@ -21,29 +21,39 @@ unsigned shards_for(std::uint64_t budget_bytes, std::uint32_t cluster_size) {
 UnpackedCache::UnpackedCache(std::uint64_t budget_bytes, std::uint32_t cluster_size)
     : cache_(std::max<std::uint64_t>(budget_bytes, 2ULL * cluster_size), shards_for(budget_bytes, cluster_size)) {}
 
-Result<UnpackedCache::Cluster> UnpackedCache::unpack(FormatDriver& driver, const Mapping& mapping) {
+Result<> UnpackedCache::unpack(FormatDriver& driver, const Mapping& mapping, std::span<std::byte> out) {
   // What a compressed entry can name is at most two clusters: a larger claim is not believed.
-  const std::uint64_t cluster_size = driver.geometry().cluster_size;
-  if (mapping.packed_length > 2 * cluster_size) {
+  if (mapping.packed_length > 2 * out.size()) {
     return corrupt(concat("compressed cluster at guest offset ", hex(mapping.cluster.value), " claims ",
                           mapping.packed_length, " packed bytes"));
   }
-  std::vector<std::byte> packed(mapping.packed_length);
+  thread_local std::vector<std::byte> room;
+  if (room.size() < mapping.packed_length) room.resize(mapping.packed_length);
+  const auto packed = std::span(room).first(mapping.packed_length);
   TRY(mapping.storage->read(mapping.host_offset, packed));
-  Cluster cluster{std::vector<std::byte>(cluster_size)};
-  auto unpacked = driver.unpack(packed, cluster.contents);
-  if (!unpacked) {
-    return Failure(unpacked.error().in(concat("compressed cluster at guest offset ", hex(mapping.cluster.value),
-                                              ", host offset ", hex(mapping.host_offset.value))));
-  }
-  return cluster;
+  const auto unpacked = driver.unpack(packed, out);
+  if (unpacked) return {};
+  return Failure(unpacked.error().in(concat("compressed cluster at guest offset ", hex(mapping.cluster.value),
+                                            ", host offset ", hex(mapping.host_offset.value))));
 }
 
 Result<> UnpackedCache::read(std::uint32_t layer, FormatDriver& driver, const Mapping& mapping, GuestOffset at,
                              std::span<std::byte> out) {
   // The host offset is part of the key: a cluster of the top layer may be packed anew elsewhere.
   const CacheKey key{mapping.cluster.value, mapping.host_offset.value, layer};
-  const auto cluster = TRY(cache_.get(key, [&] { return unpack(driver, mapping); }));
+  const std::size_t cluster_size = driver.geometry().cluster_size;
+  auto cluster = cache_.find(key);
+  if (!cluster && out.size() == cluster_size) {
+    // All of it at once, as a sequential reader asks: not worth keeping, and needs no copy.
+    return unpack(driver, mapping, out);
+  }
+  if (!cluster) {
+    cluster = TRY(cache_.get(key, [&]() -> Result<Cluster> {
+      Cluster made{std::vector<std::byte>(cluster_size)};
+      TRY(unpack(driver, mapping, made.contents));
+      return made;
+    }));
+  }
   const auto skip = at - mapping.cluster;
   if (!fits(skip, out.size(), cluster->contents.size())) {
     return corrupt(

@@ -29,7 +29,8 @@ class UnpackedCache {
     std::vector<std::byte> contents;
     [[nodiscard]] std::uint64_t memory_bytes() const { return contents.size(); }
   };
-  static Result<Cluster> unpack(FormatDriver& driver, const Mapping& mapping);
+  /// `out` is the whole cluster.
+  static Result<> unpack(FormatDriver& driver, const Mapping& mapping, std::span<std::byte> out);
 
   ShardedCache<Cluster> cache_;
 };

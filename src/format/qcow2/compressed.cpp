@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 
+#include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -12,6 +13,19 @@
 namespace penstock::qcow2 {
 
 namespace {
+
+/// What libdeflate makes of a cluster, or false: damaged, or not what it understands. It takes a third of zlib's time.
+bool inflate_fast(std::span<const std::byte> packed, std::span<std::byte> cluster) {
+  struct Free {
+    void operator()(libdeflate_decompressor* decompressor) const { libdeflate_free_decompressor(decompressor); }
+  };
+  static thread_local const std::unique_ptr<libdeflate_decompressor, Free> decompressor(
+      libdeflate_alloc_decompressor());
+  if (!decompressor) return false;
+  // Without a place for the length: exactly the cluster, or no success.
+  return libdeflate_deflate_decompress(decompressor.get(), packed.data(), packed.size(), cluster.data(), cluster.size(),
+                                       nullptr) == LIBDEFLATE_SUCCESS;
+}
 
 class Inflater {
  public:
@@ -105,6 +119,8 @@ Result<> unpack_zstd(std::span<const std::byte> packed, std::span<std::byte> clu
 
 Result<> unpack_cluster(std::uint8_t type, std::span<const std::byte> packed, std::span<std::byte> cluster) {
   if (type == 1) return unpack_zstd(packed, cluster);
+  if (inflate_fast(packed, cluster)) return {};
+  // zlib has the last word on what is damaged: QEMU reads a stream that goes on behind the cluster.
   static thread_local Inflater inflater;
   return inflater.run(packed, cluster);
 }

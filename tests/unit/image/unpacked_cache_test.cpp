@@ -48,17 +48,31 @@ TEST_F(UnpackedCacheTest, SmallReadsOfOneClusterUnpackOnce) {
 TEST_F(UnpackedCacheTest, ReadersAtTheSameTimeUnpackOnce) {
   UnpackedCache cache(8U << 20U, kCluster);
   std::vector<std::thread> threads;
+  auto expected = pattern(kCluster, 5);
+  expected.resize(kCluster - 512);
   for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([&] { EXPECT_EQ(read(cache, 5ULL * kCluster, kCluster), pattern(kCluster, 5)); });
+    threads.emplace_back([&] { EXPECT_EQ(read(cache, 5ULL * kCluster, kCluster - 512), expected); });
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(driver_.unpacks, 1U);
+}
+
+TEST_F(UnpackedCacheTest, WholeClustersAreUnpackedInPlaceAndNotKept) {
+  UnpackedCache cache(8U << 20U, kCluster);
+  EXPECT_EQ(read(cache, 5ULL * kCluster, kCluster), pattern(kCluster, 5));
+  EXPECT_EQ(cache.bytes(), 0U);
+  static_cast<void>(read(cache, 5ULL * kCluster, 512));
+  EXPECT_EQ(driver_.unpacks, 2U);
+  // What is kept is used.
+  EXPECT_EQ(read(cache, 5ULL * kCluster, kCluster), pattern(kCluster, 5));
+  EXPECT_EQ(driver_.unpacks, 2U);
 }
 
 TEST_F(UnpackedCacheTest, MemoryStaysWithinTheBudget) {
   constexpr std::uint64_t kBudget = 1U << 20U;
   UnpackedCache cache(kBudget, kCluster);
   for (unsigned i = 0; i < 64; ++i) {
+    static_cast<void>(read(cache, i * std::uint64_t{kCluster}, 512));
     EXPECT_EQ(read(cache, i * std::uint64_t{kCluster}, kCluster), pattern(kCluster, i));
     EXPECT_LE(cache.bytes(), kBudget);
   }
