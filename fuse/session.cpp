@@ -125,14 +125,13 @@ Session::~Session() {
   fuse_session_destroy(session_);
 }
 
-Result<> Session::receive(const std::atomic<bool>& stopping) {
-  struct Buffer : fuse_buf {
-    Buffer() : fuse_buf{} {}
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(mem); }
-  } buffer;
-  while (!stopping.load(std::memory_order_relaxed)) {
+ReceiveBuffer::~ReceiveBuffer() {
+  std::free(mem);
+}
+
+Result<bool> Session::receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
+                              const std::function<bool()>& goes_on) {
+  while (!stopping.load(std::memory_order_relaxed) && goes_on()) {
     const int got = fuse_session_receive_buf(session_, &buffer);
     if (got == -EINTR || got == -EAGAIN) continue;
     if (got == -ENOMEM) {
@@ -146,11 +145,11 @@ Result<> Session::receive(const std::atomic<bool>& stopping) {
     if (got < 0) return system_failure("cannot read requests from /dev/fuse", -got);
     if (got == 0) {
       gone_ = true;
-      return {};
+      return false;
     }
     fuse_session_process_buf(session_, &buffer);
   }
-  return {};
+  return true;
 }
 
 bool Session::left_dead_mount() const {

@@ -8,10 +8,19 @@
 #include "fuse/unmounter.hpp"
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
 namespace penstock::fuse {
+
+/// Where one thread's requests arrive; libfuse makes the room at the first.
+struct ReceiveBuffer : fuse_buf {
+  ReceiveBuffer() : fuse_buf{} {}
+  ReceiveBuffer(const ReceiveBuffer&) = delete;
+  ReceiveBuffer& operator=(const ReceiveBuffer&) = delete;
+  ~ReceiveBuffer();
+};
 
 /// Threads: receive() on any number; everything else on one, while no receive() runs.
 class Session {
@@ -32,9 +41,10 @@ class Session {
   /// The kernel has said that the file system is unmounted, everywhere.
   [[nodiscard]] bool is_gone() const noexcept { return gone_; }
 
-  /// Serves requests until the file system is unmounted or `stopping` is set and a signal interrupts the wait.
-  /// Errors: why the device cannot be read.
-  [[nodiscard]] Result<> receive(const std::atomic<bool>& stopping);
+  /// Serves requests until the file system is unmounted (false), `stopping` is set and a signal interrupts the wait, or
+  /// `goes_on`, asked after each request, says no. Errors: why the device cannot be read.
+  [[nodiscard]] Result<bool> receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
+                                     const std::function<bool()>& goes_on);
   /// From now on unmounting is left to `helper`, which outlives the session.
   void leave_unmounting_to(Unmounter* helper) noexcept { helper_ = helper; }
   /// As fuse::unmount(), with the right to do so. Any thread.

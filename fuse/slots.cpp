@@ -30,15 +30,14 @@ Result<> Slots::run() {
     while (!done) {
       {
         const MutexLock lock(mutex_);
-        for (const pthread_t thread : waiting_) pthread_kill(thread, kInterruption);
+        for (const pthread_t thread : threads_) pthread_kill(thread, kInterruption);
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   });
   executor_.run_on_all_slots([this](unsigned) { run_slot(); });
   done = true;
-  stopping_ = true;
-  stopping_.notify_all();
+  end_all();
   interrupter.join();
   const MutexLock lock(mutex_);
   if (failure_) return Failure(*failure_);
@@ -49,23 +48,73 @@ void Slots::run_slot() {
   std::multiset<pthread_t>::iterator place;
   {
     const MutexLock lock(mutex_);
-    place = waiting_.insert(pthread_self());
+    place = threads_.insert(pthread_self());
   }
-  auto ended = session_.receive(stopping_);
+  BlockingObserver::of_this_thread() = this;
+  auto ended = serve();
+  BlockingObserver::of_this_thread() = nullptr;
   {
     const MutexLock lock(mutex_);
-    waiting_.erase(place);
+    threads_.erase(place);
     if (!ended && !failure_) failure_ = std::move(ended).error();
   }
   // One slot that is gone is one too few: end the others too, whatever the reason.
-  stopping_ = true;
+  end_all();
+}
+
+Result<> Slots::serve() {
+  ReceiveBuffer buffer;
+  ++active_;
+  const auto is_needed = [this] { return active_.load(std::memory_order_relaxed) <= serving_; };
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    if (!is_needed() && !wait_for_turn()) break;
+    if (!TRY(session_.receive(buffer, stopping_, is_needed))) break;
+  }
+  return {};
+}
+
+bool Slots::wait_for_turn() {
+  const MutexLock lock(turn_mutex_);
+  // Under the mutex, as begins_to_block() looks for whom to call: with one too few at work nobody may park.
+  if (active_.fetch_sub(1) <= serving_) {
+    ++active_;
+    return true;
+  }
+  ++parked_;
+  while (called_ == 0 && !stopping_) turn_.wait(turn_mutex_);
+  --parked_;
+  if (called_ == 0) {
+    ++active_;
+    return false;
+  }
+  --called_;
+  return true;
+}
+
+void Slots::begins_to_block() noexcept {
+  const MutexLock lock(turn_mutex_);
+  if (active_.fetch_sub(1) > serving_ || parked_ == called_) return;
+  ++called_;
+  ++active_;
+  turn_.notify_one();
+}
+
+void Slots::goes_on() noexcept {
+  ++active_;
+}
+
+void Slots::end_all() {
+  {
+    const MutexLock lock(turn_mutex_);
+    stopping_ = true;
+    turn_.notify_all();
+  }
   stopping_.notify_all();
 }
 
 void Slots::stop() {
   stopped_ = true;
-  stopping_ = true;
-  stopping_.notify_all();
+  end_all();
 }
 
 }  // namespace penstock::fuse

@@ -2,6 +2,7 @@
 /// The threads that receive, serve and answer.
 #pragma once
 
+#include "base/blocking.hpp"
 #include "base/mutex.hpp"
 #include "fuse/session.hpp"
 
@@ -15,11 +16,15 @@
 
 namespace penstock::fuse {
 
-/// Runs the session's receive loop on every slot of an executor.
+/// Runs the session's receive loop on slots of an executor: on `serving` of them at a time, since more would only take
+/// the cores from each other. A slot that waits for a disk does not count: one of the others, which are parked, takes
+/// its place meanwhile, so that the disk gets as many requests at a time as the kernel has, while what the page cache
+/// holds is served without handing anything over.
 /// Threads: run() on one thread, stop() on any other.
-class Slots {
+class Slots final : private BlockingObserver {
  public:
-  Slots(Session& session, Executor& executor) : session_(session), executor_(executor) {}
+  Slots(Session& session, Executor& executor, unsigned serving)
+      : session_(session), executor_(executor), serving_(static_cast<int>(serving)) {}
 
   /// Serves until the file system is unmounted or stop() was called. When one loop fails, all end.
   /// Errors: the first failure.
@@ -30,13 +35,25 @@ class Slots {
 
  private:
   void run_slot();
+  [[nodiscard]] Result<> serve();
+  /// Waits until one is needed. False: all end.
+  [[nodiscard]] bool wait_for_turn();
+  void end_all();
+  void begins_to_block() noexcept override;
+  void goes_on() noexcept override;
 
   Session& session_;
   Executor& executor_;
+  const int serving_;
+  std::atomic<int> active_{0};         ///< slots that receive or serve, and do not wait for a disk
   std::atomic<bool> stopping_{false};  ///< loops end as soon as they look
   std::atomic<bool> stopped_{false};   ///< by stop()
+  Mutex turn_mutex_;
+  ConditionVariable turn_;
+  int parked_ GUARDED_BY(turn_mutex_) = 0;
+  int called_ GUARDED_BY(turn_mutex_) = 0;  ///< of the parked: are counted as active already, and on their way
   Mutex mutex_;
-  std::multiset<pthread_t> waiting_ GUARDED_BY(mutex_);
+  std::multiset<pthread_t> threads_ GUARDED_BY(mutex_);
   std::optional<Error> failure_ GUARDED_BY(mutex_);
 };
 

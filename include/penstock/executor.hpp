@@ -22,7 +22,10 @@ class Executor {
   virtual void run_on_all_slots(const std::function<void(unsigned slot)>& work) = 0;
 };
 
-/// The request arena: `slots` threads that receive, serve and answer. 0: a number that suits the machine.
+/// How many threads serve requests well on this machine, as long as they need not wait for a disk.
+[[nodiscard]] unsigned default_request_slots();
+
+/// The request arena: `slots` threads that receive, serve and answer. 0: default_request_slots().
 /// Built on oneTBB, or on plain threads with -Dexecutor=threads.
 [[nodiscard]] std::unique_ptr<Executor> make_request_executor(unsigned slots);
 

@@ -11,7 +11,7 @@ namespace penstock {
 
 /// Slots spend most of their time waiting for disks, so there are more of them than cores; behind 32 more threads only
 /// cost memory.
-[[nodiscard]] inline unsigned default_slots() {
+[[nodiscard]] inline unsigned slots_for_cores() {
   return std::clamp(2 * std::thread::hardware_concurrency(), 4U, 32U);
 }
 

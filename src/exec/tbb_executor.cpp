@@ -108,8 +108,12 @@ class TbbExecutor final : public Executor {
 
 }  // namespace
 
+unsigned default_request_slots() {
+  return slots_for_cores();
+}
+
 std::unique_ptr<Executor> make_request_executor(unsigned slots) {
-  return std::make_unique<TbbExecutor>(slots == 0 ? default_slots() : slots, false);
+  return std::make_unique<TbbExecutor>(slots == 0 ? default_request_slots() : slots, false);
 }
 
 std::unique_ptr<Executor> make_background_executor(unsigned slots) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_storage.hpp"
 
+#include "base/blocking.hpp"
 #include "base/text.hpp"
 #include "storage/zero_bytes.hpp"
 
@@ -8,6 +9,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -81,11 +83,23 @@ Result<> FileStorage::check_still_there(HostOffset end) {
   return fail(EIO, concat("the file was cut off at ", hex(end.value), " by somebody else while it was in use"));
 }
 
+ssize_t FileStorage::read_some(HostOffset offset, std::span<std::byte> out) {
+  const auto position = static_cast<off_t>(offset.value);
+  if (BlockingRegion::is_observed() && answers_at_once_.load(std::memory_order_relaxed)) {
+    const iovec all{out.data(), out.size()};
+    const ssize_t done = preadv2(descriptor_.get(), &all, 1, position, RWF_NOWAIT);
+    if (done >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP)) return done;
+    if (errno == EOPNOTSUPP) answers_at_once_ = false;
+  }
+  const BlockingRegion region;
+  return pread(descriptor_.get(), out.data(), out.size(), position);
+}
+
 Result<> FileStorage::read(HostOffset offset, std::span<std::byte> out) {
   const HostRange whole{offset, out.size()};
   while (!out.empty() && offset.value < kOffsetMax) {
     const std::size_t want = std::min<std::uint64_t>(out.size(), kOffsetMax - offset.value);
-    const ssize_t done = pread(descriptor_.get(), out.data(), want, static_cast<off_t>(offset.value));
+    const ssize_t done = read_some(offset, out.first(want));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) return system_failure(at("read", whole));
     if (done == 0) {
@@ -202,6 +216,7 @@ Result<> FileStorage::flush() {
     return Failure(*flush_error_);
   }
   // fdatasync(2) takes the size along where it changed: that is metadata needed to read the data back.
+  const BlockingRegion region;
   int done = 0;
   do {
     done = fdatasync(descriptor_.get());

@@ -70,11 +70,14 @@ class FileStorage final : public Storage {
   [[nodiscard]] Result<> zero_block(HostRange range, Zeroing zeroing);
   [[nodiscard]] Result<> grow_to(HostOffset end);
   [[nodiscard]] Result<> check_still_there(HostOffset end);
+  /// pread(2), which first takes what is there without waiting where somebody wants to know of waits.
+  [[nodiscard]] ssize_t read_some(HostOffset offset, std::span<std::byte> out);
 
   std::string name_;
   OwnedDescriptor descriptor_;
   Facts facts_;
   std::atomic<std::uint64_t> least_size_{0};  // the file was that long, and we have not made it shorter
+  std::atomic<bool> answers_at_once_{true};   // the file system knows RWF_NOWAIT
   std::atomic<bool> flush_failed_{false};
   Mutex mutex_;
   std::optional<Error> flush_error_ GUARDED_BY(mutex_);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_storage.hpp"
+#include "base/blocking.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/random.hpp"
@@ -42,6 +43,36 @@ TEST_F(FileStorageTest, ReadsPastTheEndAreZero) {
   EXPECT_EQ(read_back(*storage, 1ULL << 40U, 10), bytes_of(10, 0));
   EXPECT_EQ(read_back(*storage, INT64_MAX - 4ULL, 10), bytes_of(10, 0));
   EXPECT_EQ(read_back(*storage, UINT64_MAX - 20, 10), bytes_of(10, 0));
+}
+
+/// Of the thread that made it.
+class Counting final : public BlockingObserver {
+ public:
+  Counting() { of_this_thread() = this; }
+  ~Counting() { of_this_thread() = nullptr; }
+  void begins_to_block() noexcept override { ++begun; }
+  void goes_on() noexcept override { ++ended; }
+  int begun = 0;
+  int ended = 0;
+};
+
+TEST_F(FileStorageTest, OnlyReadsThatMayWaitAreTold) {
+  const auto storage = make();
+  ASSERT_OK(storage->write({0}, bytes_of(1U << 20U, 1)));
+  Counting counting;
+  EXPECT_EQ(read_back(*storage, 5000, 9000), bytes_of(9000, 1));
+  const bool answers_at_once = counting.begun == 0;
+  EXPECT_EQ(counting.begun, counting.ended);
+  EXPECT_EQ(read_back(*storage, (1U << 20U) - 10, 20).back(), std::byte{0});
+  EXPECT_OK(storage->flush());
+  EXPECT_GT(counting.begun, 0);  // a flush always waits
+  const int before = counting.begun;
+  ASSERT_EQ(posix_fadvise(storage->descriptor(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_EQ(read_back(*storage, 5000, 600000), bytes_of(600000, 1));
+  // A file system in memory keeps its pages whatever it is advised.
+  if (answers_at_once && counting.begun == before) GTEST_SKIP() << "the file system does not forget its cache";
+  EXPECT_GT(counting.begun, before);
+  EXPECT_EQ(counting.begun, counting.ended);
 }
 
 TEST_F(FileStorageTest, WritesGrowTheFile) {
