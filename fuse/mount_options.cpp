@@ -95,6 +95,8 @@ bool apply_flag(const std::string& name, MountOptions& options) {
     options.allow_root = true;
   } else if (name == "auto_unmount") {
     options.auto_unmount = true;
+  } else if (name == "writeback") {
+    options.writeback = true;
   } else if (is_one_of(kKernelWords, name)) {
     options.kernel.push_back(name);
   } else {

@@ -65,15 +65,17 @@ Result<struct stat> attributes_of(const FileSystem& system, fuse_ino_t inode) {
 
 void init(void* data, fuse_conn_info* connection) {
   const auto& system = *static_cast<FileSystem*>(data);
-  // Writeback caching stays off: a write(2) that has returned is in the image, where other openers with O_DIRECT, a
-  // flush and a crash find it. Only the kernel changes contents, so its cache is always right and need not be dropped
+  // Without writeback caching a write(2) that has returned is in the image, and one behind the end of the disk fails at
+  // once; with it, both wait for a flush, which is what a loop device or a file system above expects, and dd does not.
+  // Only the kernel changes contents, so its cache is always right and need not be dropped
   // when mtime changes. Splicing pays only where data need not pass through memory of ours.
-  constexpr unsigned kUnwanted = FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS |
-                                 FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                                 FUSE_CAP_ATOMIC_O_TRUNC;
+  constexpr unsigned kUnwanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_SPLICE_READ |
+                                 FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_ATOMIC_O_TRUNC;
+  const unsigned writeback = FUSE_CAP_WRITEBACK_CACHE;
   constexpr unsigned kWanted =
       FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_PARALLEL_DIROPS;
-  connection->want = (connection->want & ~kUnwanted) | (connection->capable & kWanted);
+  connection->want = (connection->want & ~(kUnwanted | writeback)) |
+                     (connection->capable & (kWanted | (system.writeback ? writeback : 0)));
   connection->max_write = system.max_write;
   connection->max_read = system.max_read;
   connection->max_background = kBackgroundMax;
@@ -188,6 +190,8 @@ void fallocate(fuse_req_t request, fuse_ino_t /*inode*/, int mode, off_t offset,
 }
 
 void lseek(fuse_req_t request, fuse_ino_t /*inode*/, off_t offset, int whence, fuse_file_info* /*file*/) {
+  // The kernel may keep data that would be a hole to us. It then takes all for data and does not ask again.
+  if (file_system(request).writeback) return void(fuse_reply_err(request, ENOSYS));
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return void(fuse_reply_err(request, EINVAL));
   const auto found =
       file_system(request).view.seek(whence == SEEK_DATA ? Seek::data : Seek::hole, static_cast<std::uint64_t>(offset));

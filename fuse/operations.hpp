@@ -18,6 +18,7 @@ struct FileSystem {
   std::map<std::string, std::string> attributes;  ///< extended: "user.penstock.control" and its value
   std::uint32_t max_read = kTransferMax;
   std::uint32_t max_write = kTransferMax;
+  bool writeback = false;
 };
 
 /// The table for fuse_session_new(), whose userdata is a FileSystem.

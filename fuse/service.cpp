@@ -13,6 +13,7 @@
 #include "fuse/slots.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -34,6 +35,9 @@ using control::Json;
 /// Of what query-penstock and query-penstock-histogram answer: the next number when a member goes or changes its
 /// meaning. Source: share/status.schema.json.
 constexpr int kStatusVersion = 1;
+
+// As many requests at a time wait for the disk, beside those that are served: what a fast disk needs to be busy.
+constexpr unsigned kSlotsThatMayBlock = 32;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
@@ -114,6 +118,7 @@ class Service {
   std::unique_ptr<Trace> trace_;
   std::unique_ptr<View> view_;
   std::unique_ptr<FileSystem> system_;
+  unsigned serving_ = 0;  ///< slots that work at the same time
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Slots> slots_;
@@ -144,12 +149,14 @@ Result<> Service::start() {
                                                {"user.penstock.image", top},
                                                {"user.penstock.format", layers_.front().format}},
                                               options_.mount.max_read,
-                                              options_.mount.max_write});
+                                              options_.mount.max_write,
+                                              options_.mount.writeback});
   session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
   shut_in();
   if (trace_) trace_->start();
-  executor_ = make_request_executor(options_.threads);
-  slots_ = std::make_unique<Slots>(*session_, *executor_);
+  serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
+  executor_ = make_request_executor(serving_ + kSlotsThatMayBlock);
+  slots_ = std::make_unique<Slots>(*session_, *executor_, serving_);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
   add_commands();
   TRY(start_streaming());
@@ -203,7 +210,7 @@ Result<Json> Service::status() {
               {"pid", getpid()},
               {"sandbox", sandbox_},
               {"mounted-at", std::chrono::system_clock::to_time_t(mounted_at_)},
-              {"threads", executor_->slots()},
+              {"threads", serving_},
               {"cache-bytes", image_->cache_bytes()},
               {"cache-bytes-max", options_.cache_bytes},
               {"control", control_->path()},
@@ -416,6 +423,9 @@ Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const 
   TRY(check_not_a_layer(options.mountpoint, layers));
   for (LayerInfo& layer : layers) layer.path = absolute(layer.path);
   auto signals = TRY(catch_signals());
+  // One heap for all threads: tables of the caches are given back and taken by whichever thread, and a heap of each
+  // thread's own would keep its peak for ever. Requests allocate small blocks alone, which the threads keep by them.
+  mallopt(M_ARENA_MAX, 1);
   Service service(std::move(image), options, std::move(layers), std::move(signals));
   TRY(service.start());
   return service.run(ready);

@@ -125,7 +125,8 @@ void add_mount_flags(CLI::App& command, MountFlags& flags) {
       ->needs(trace);
   command
       .add_option("-o,--options", flags.fuse_options,
-                  "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, ...")
+                  "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, "
+                  "writeback, ...")
       ->type_name("OPTION,...")
       ->allow_extra_args(false);
   add_image_argument(command, flags.image);

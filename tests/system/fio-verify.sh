@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # fio reads back what it wrote, by checksum: four jobs at once, random 4k to 256k, direct and buffered, on the mounted
-# file and on a loop device over it. The argument says what the image holds before: fresh, allocated, overlay, or an
-# overlay that is streamed meanwhile and loses its backing file.
+# file and on a loop device over it. The argument says what the image holds before: fresh, allocated, overlay, an
+# overlay that is streamed meanwhile and loses its backing file, or an overlay below the kernel's writeback cache.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need_loop
 need fio qemu-img
-state=${1:?fresh, allocated, overlay or streamed}
+state=${1:?fresh, allocated, overlay, streamed or writeback}
 
 size=64M
 image=$work/disk.qcow2
@@ -17,7 +17,7 @@ case $state in
     random_bytes 1 $((64 << 20)) "$work/data.raw"
     qemu-img convert -f raw -O qcow2 "$work/data.raw" "$image"
     ;;
-  overlay | streamed)
+  overlay | streamed | writeback)
     random_bytes 1 $((64 << 20)) "$work/data.raw"
     qemu-img convert -c -f raw -O qcow2 "$work/data.raw" "$work/base.qcow2"
     qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 "$image"
@@ -44,6 +44,8 @@ for where in mount loop-direct loop-buffered; do
     cp "$work/untouched" "$image"
     if [ "$state" = streamed ]; then
       mount_image -f qcow2 --stream --stream-speed 30M "$image"
+    elif [ "$state" = writeback ]; then
+      mount_image -f qcow2 -o writeback "$image"
     else
       mount_image -f qcow2 "$image"
     fi

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A thread that waits for a slow disk is replaced by another: with one serving thread, 16 reads that take 200 ms each are
+# under way together, and what needs no disk is answered meanwhile.
+. "$(dirname "$0")/lib.sh"
+need_fuse
+need python3
+bare=${PENSTOCK_BARE:?the bare server}
+cd "$work"
+random_bytes 3 $((8 << 20)) disk.raw
+touch slow.raw
+"$bare" "$work/disk.raw" "$work/slow.raw" 32 200 &
+server=$!
+on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
+wait_until 30 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
+mount_image -f raw -r --threads 1 slow.raw
+
+python3 - "$view" disk.raw <<'END'
+import mmap, os, sys, threading, time
+wanted = open(sys.argv[2], "rb").read()
+view = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+begin = time.monotonic()
+problems = []
+def read(at):
+    page = mmap.mmap(-1, 4096)
+    if os.preadv(view, [page], at) != 4096 or page[:] != wanted[at:at + 4096]:
+        problems.append(at)
+threads = [threading.Thread(target=read, args=(number * 300 * 1024 // 4096 * 4096,)) for number in range(16)]
+for thread in threads:
+    thread.start()
+time.sleep(0.05)
+before = time.monotonic()
+os.statvfs(sys.argv[1])
+asked = time.monotonic() - before
+for thread in threads:
+    thread.join()
+taken = time.monotonic() - begin
+print(f"16 reads of 200 ms took {taken:.2f} s, a question meanwhile {asked * 1000:.0f} ms")
+assert not problems, problems
+# One after the other they take 3.2 s.
+assert taken < 1.6, taken
+END
+unmount_image
