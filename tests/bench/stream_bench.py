@@ -25,7 +25,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bench import run, wait_for, mounted  # noqa: E402
+from targets import mounted, run, wait_for  # noqa: E402
 
 MIB = 1 << 20
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not measured with fio: the time until a mount answers, the rate of punches, the memory of a huge image."""
+
+import ctypes
+import os
+import statistics
+import time
+
+from targets import Penstock, Qemu
+from workloads import WORKLOADS, fio
+
+PUNCH_HOLE, ZERO_RANGE, KEEP_SIZE = 2, 16, 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def first_byte(target, image, folder, tools):
+    """Milliseconds from the command to the first byte read; unmounted again."""
+    view = target(image, "qcow2", folder, tools)
+    begin = time.monotonic()
+    view.open()
+    with open(view.file, "rb", buffering=0) as file:
+        file.read(4096)
+    taken = (time.monotonic() - begin) * 1000
+    view.close()
+    return taken
+
+
+class PenstockOnlyMount(Penstock):
+    """Without asking for the daemon's process."""
+
+    def open(self):
+        self.file = self.point()
+        os.spawnv(os.P_WAIT, self.tools["penstock"],
+                  [self.tools["penstock"], "mount", "-f", self.format, self.image, self.file])
+
+
+def zeroing_rate(target, mode, image, images, folder, tools):
+    """fallocate(2) of one cluster each, a second of them at most."""
+    copy = images.copy(image)
+    with target(copy, images.format_of("full"), folder, tools) as view:
+        file = os.open(view.file, os.O_RDWR)
+        offset = ctypes.c_int64
+        begin = time.monotonic()
+        done = 0
+        for cluster in range(images.size >> 16):
+            if LIBC.fallocate(file, mode | KEEP_SIZE, offset(cluster << 16), offset(1 << 16)) != 0:
+                os.close(file)
+                return 0
+            done += 1
+        rate = done / (time.monotonic() - begin)
+        os.close(file)
+    os.unlink(copy)
+    return rate
+
+
+def peak_memory(target, image, folder, tools, seconds):
+    """MiB after 4k random reads all over the disk."""
+    workload = next(w for w in WORKLOADS if w.name == "4k random read, depth 32")
+    with target(image, "qcow2", folder, tools) as view:
+        fio(workload, view.file, folder, 1 << 40, seconds)
+        return view.peak_bytes() / (1 << 20)
+
+
+def run_all(images, folder, tools, rounds, only, full):
+    rows = []
+
+    def row(name, unit, values):
+        if not values:
+            return
+        medians = {target: statistics.median(all_of) for target, all_of in values.items()}
+        rows.append({"probe": name, "unit": unit, "values": values})
+        print(f"{name:42}" + "".join(f"  {target} {value:.1f}" for target, value in medians.items()) + f"  {unit}",
+              flush=True)
+
+    def wanted(name):
+        return not only or only in name
+
+    if images.format != "qcow2":
+        return rows
+    for size in ("1G", "1T"):
+        name = f"mount to first byte, {size}"
+        if not wanted(name):
+            continue
+        image = images.get(f"huge {size}")
+        found = {}
+        for _ in range(2 * rounds + 1):
+            found.setdefault("penstock", []).append(first_byte(PenstockOnlyMount, image, folder, tools))
+            found.setdefault("qemu", []).append(first_byte(Qemu, image, folder, tools))
+        row(name, "ms", found)
+    for name, mode in (("punch 64 KiB", PUNCH_HOLE), ("zero range 64 KiB", ZERO_RANGE)):
+        if wanted(name):
+            found = {}
+            for _ in range(rounds):
+                for target in (Penstock, Qemu):
+                    found.setdefault(target.name, []).append(
+                        zeroing_rate(target, mode, images.get("full"), images, folder, tools))
+            row(name, "a second", found)
+    name = "peak memory, 1 TiB, 4k random reads"
+    if wanted(name):
+        image = images.get("huge 1T")
+        row(name, "MiB", {target.name: [peak_memory(target, image, folder, tools, 20 if full else 5)]
+                          for target in (Penstock, Qemu)})
+    return rows

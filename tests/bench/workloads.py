@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured with fio, and the ratio that each is meant to reach."""
+
+import dataclasses
+import json
+import subprocess
+
+ALL = ("penstock", "bare", "qemu", "nbdfuse", "plain")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    name: str
+    kind: str  # of image: see images.py
+    fio: str
+    unit: str = "iops"  # or MiB/s
+    bars: tuple = ()  # (other, least ratio)...; other is a target, or "=NAME": penstock itself in that workload
+    targets: tuple = ALL
+    direct: bool = True
+    state: str = "warm"  # cold: nothing is in the page cache; second: all was read through the view before
+    once: bool = False  # to the end of the disk or of number_ios, not for so many seconds
+    quick: bool = True  # part of the short run
+
+    @property
+    def writes(self):
+        return "write" in self.fio
+
+
+READ, WRITE = "--rw=randread --bs=4k", "--rw=randwrite --bs=4k"
+MIXED_SEQUENTIAL = "--bs=1M --iodepth=4"
+
+WORKLOADS = (
+    Workload("4k random read, depth 1", "full", f"{READ} --iodepth=1", bars=(("bare", 0.95), ("qemu", 1.15))),
+    Workload("4k random read, 4 jobs", "full", f"{READ} --iodepth=1 --numjobs=4", bars=(("bare", 0.95),)),
+    Workload("4k random read, depth 32", "full", f"{READ} --iodepth=32", bars=(("bare", 0.95), ("qemu", 1.7))),
+    Workload("1M read, direct", "full", f"--rw=read {MIXED_SEQUENTIAL}", "MiB/s", (("bare", 1.0), ("qemu", 3.0))),
+    Workload("1M read, buffered", "full", "--rw=read --bs=1M --ioengine=psync", "MiB/s",
+             (("bare", 1.0), ("qemu", 3.0)), direct=False, state="dropped", once=True),
+    Workload("second 4k random read, buffered", "full", f"{READ} --ioengine=psync", bars=(("plain", 0.8),),
+             targets=("penstock", "bare", "plain"), direct=False, state="second"),
+    Workload("second 1M read, buffered", "full", "--rw=read --bs=1M --ioengine=psync", "MiB/s", (("plain", 0.8),),
+             ("penstock", "bare", "plain"), direct=False, state="second"),
+    Workload("4k random write, depth 1", "full", f"{WRITE} --iodepth=1", bars=(("bare", 0.9), ("qemu", 2.0))),
+    Workload("4k random write, 4 jobs", "full", f"{WRITE} --iodepth=1 --numjobs=4", quick=False),
+    Workload("4k random write, depth 32", "full", f"{WRITE} --iodepth=32", bars=(("bare", 0.9), ("qemu", 2.0))),
+    Workload("1M write, direct", "full", f"--rw=write {MIXED_SEQUENTIAL}", "MiB/s", quick=False),
+    Workload("4k random write, unallocated, depth 1", "overlay", f"{WRITE} --iodepth=1 --number_ios=8000",
+             bars=(("qemu", 2.0),), once=True),
+    Workload("4k random write, unallocated, depth 32", "overlay", f"{WRITE} --iodepth=32 --number_ios=8000",
+             bars=(("qemu", 2.0),), once=True),
+    Workload("1M write, fresh overlay", "fresh", f"--rw=write {MIXED_SEQUENTIAL}", "MiB/s",
+             (("bare", 0.8), ("qemu", 2.0)), once=True),
+    Workload("4k sequential write, buffered", "full", "--rw=write --bs=4k --ioengine=psync --end_fsync=1",
+             bars=(("qemu", 3.0),), direct=False, once=True),
+    Workload("chain of 1, 4k random read, depth 32", "chain 1", f"{READ} --iodepth=32", targets=("penstock", "qemu")),
+    Workload("chain of 8, 4k random read, depth 32", "chain 8", f"{READ} --iodepth=32",
+             bars=(("=chain of 1, 4k random read, depth 32", 0.95),), targets=("penstock", "qemu"), quick=False),
+    Workload("chain of 32, 4k random read, depth 32", "chain 32", f"{READ} --iodepth=32",
+             bars=(("=chain of 1, 4k random read, depth 32", 0.95), ("qemu", 5.0)), targets=("penstock", "qemu")),
+    Workload("chain of 64, 4k random read, depth 32", "chain 64", f"{READ} --iodepth=32",
+             bars=(("=chain of 1, 4k random read, depth 32", 0.95),), targets=("penstock", "qemu")),
+    Workload("cold 4k random read, depth 32", "full", f"{READ} --iodepth=32", bars=(("plain", 0.6), ("qemu", 1.3)),
+             state="cold"),
+    Workload("1M read, compressed", "compressed", f"--rw=read {MIXED_SEQUENTIAL}", "MiB/s", (("qemu", 1.7),),
+             ("penstock", "qemu", "nbdfuse", "qcowmount"), once=True),
+    Workload("copy-on-read, first pass", "overlay", "--rw=read --bs=1M --iodepth=4", "MiB/s",
+             targets=("penstock",), once=True, quick=False),
+)
+
+
+def drop_page_cache():
+    subprocess.run(["sync"], check=True)
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("1\n")
+
+
+def fio(workload, file, folder, size, seconds, extra=()):
+    command = ["fio", "--name=bench", "--output-format=json", "--ioengine=libaio", "--randrepeat=1", f"--size={size}",
+               f"--filename={file}", "--allow_file_create=0", "--fallocate=none", "--invalidate=0", "--group_reporting",
+               f"--direct={int(workload.direct)}", f"--aux-path={folder}", *workload.fio.split(), *extra]
+    if not workload.once:
+        command += ["--time_based", f"--runtime={round(seconds * 1000)}ms"]
+    done = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    # fio may put a warning in front.
+    job = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+    return job["write" if workload.writes else "read"]
+
+
+def measure(workload, view, folder, size, seconds):
+    """iops or MiB/s, and the daemons' CPU time per request in microseconds."""
+    if workload.state == "second":
+        with open(view.file, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    elif workload.state == "cold":
+        drop_page_cache()
+    elif workload.state == "dropped" and view.name != "plain":
+        # The view's own pages alone: the host's copy of the image stays.
+        subprocess.run(["python3", "-c", "import os,sys;f=os.open(sys.argv[1],os.O_RDONLY);"
+                        "os.posix_fadvise(f,0,0,os.POSIX_FADV_DONTNEED)", view.file], check=True)
+    before = view.cpu_seconds()
+    side = fio(workload, view.file, folder, size, seconds)
+    cpu = view.cpu_seconds() - before
+    value = side["iops"] if workload.unit == "iops" else side["bw_bytes"] / (1 << 20)
+    return value, cpu / max(side["total_ios"], 1) * 1e6
