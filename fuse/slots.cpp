@@ -10,6 +10,9 @@ namespace penstock::fuse {
 
 namespace {
 
+// So many requests that did not wait for the disk tell that the cache has what is asked for.
+constexpr unsigned kPatience = 64;
+
 /// Interrupts a read(2) of /dev/fuse; nothing else wakes it while the file system is mounted.
 constexpr int kInterruption = SIGUSR1;
 
@@ -50,8 +53,9 @@ void Slots::run_slot() {
     const MutexLock lock(mutex_);
     place = threads_.insert(pthread_self());
   }
-  BlockingObserver::of_this_thread() = this;
-  auto ended = serve();
+  Watch watch(*this);
+  BlockingObserver::of_this_thread() = &watch;
+  auto ended = serve(watch);
   BlockingObserver::of_this_thread() = nullptr;
   {
     const MutexLock lock(mutex_);
@@ -62,10 +66,13 @@ void Slots::run_slot() {
   end_all();
 }
 
-Result<> Slots::serve() {
+Result<> Slots::serve(Watch& watch) {
   ReceiveBuffer buffer;
   ++active_;
-  const auto is_needed = [this] { return active_.load(std::memory_order_relaxed) <= serving_; };
+  // While requests wait for the disk, whoever came to help stays: calling one for each would cost more than it gains.
+  const auto is_needed = [this, &watch] {
+    return active_.load(std::memory_order_relaxed) <= serving_ || watch.at_once++ < kPatience;
+  };
   while (!stopping_.load(std::memory_order_relaxed)) {
     if (!is_needed() && !wait_for_turn()) break;
     if (!TRY(session_.receive(buffer, stopping_, is_needed))) break;
@@ -75,7 +82,7 @@ Result<> Slots::serve() {
 
 bool Slots::wait_for_turn() {
   const MutexLock lock(turn_mutex_);
-  // Under the mutex, as begins_to_block() looks for whom to call: with one too few at work nobody may park.
+  // Under the mutex, as call_one() looks for whom to call: with one too few at work nobody may park.
   if (active_.fetch_sub(1) <= serving_) {
     ++active_;
     return true;
@@ -91,16 +98,23 @@ bool Slots::wait_for_turn() {
   return true;
 }
 
-void Slots::begins_to_block() noexcept {
+Slots::Watch::Watch(Slots& of) : slots(of), at_once(kPatience) {}
+
+void Slots::Watch::begins_to_block() noexcept {
+  at_once = 0;
+  if (slots.active_.fetch_sub(1) <= slots.serving_) slots.call_one();
+}
+
+void Slots::Watch::goes_on() noexcept {
+  ++slots.active_;
+}
+
+void Slots::call_one() noexcept {
   const MutexLock lock(turn_mutex_);
-  if (active_.fetch_sub(1) > serving_ || parked_ == called_) return;
+  if (active_ >= serving_ || parked_ == called_) return;
   ++called_;
   ++active_;
   turn_.notify_one();
-}
-
-void Slots::goes_on() noexcept {
-  ++active_;
 }
 
 void Slots::end_all() {

@@ -21,7 +21,7 @@ namespace penstock::fuse {
 /// its place meanwhile, so that the disk gets as many requests at a time as the kernel has, while what the page cache
 /// holds is served without handing anything over.
 /// Threads: run() on one thread, stop() on any other.
-class Slots final : private BlockingObserver {
+class Slots {
  public:
   Slots(Session& session, Executor& executor, unsigned serving)
       : session_(session), executor_(executor), serving_(static_cast<int>(serving)) {}
@@ -34,13 +34,24 @@ class Slots final : private BlockingObserver {
   [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
 
  private:
+  /// One slot's: sees it wait.
+  class Watch final : public BlockingObserver {
+   public:
+    explicit Watch(Slots& of);
+    void begins_to_block() noexcept override;
+    void goes_on() noexcept override;
+
+    Slots& slots;
+    unsigned at_once;  ///< requests served since one that had to wait
+  };
+
   void run_slot();
-  [[nodiscard]] Result<> serve();
+  [[nodiscard]] Result<> serve(Watch& watch);
+  /// A slot begins to wait, and too few are left: another takes its place, if there is one.
+  void call_one() noexcept;
   /// Waits until one is needed. False: all end.
   [[nodiscard]] bool wait_for_turn();
   void end_all();
-  void begins_to_block() noexcept override;
-  void goes_on() noexcept override;
 
   Session& session_;
   Executor& executor_;
