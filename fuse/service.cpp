@@ -365,6 +365,7 @@ Result<> Service::serve_until_unmounted(const Ready& ready) {
       slots_->stop();
       return;
     }
+    session_->read_further_ahead();
     if (!ready(view_path())) {
       probe_failure_ = Error(ECANCELED, "interrupted while mounting");
       slots_->stop();

@@ -116,12 +116,20 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   const auto entry = mount_at(read_mounts(), mountpoint.path);
   if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path, " in /proc/self/mountinfo"));
   session->entry_ = *entry;
+  // While files may still be opened. Only root may, and only Linux with sysfs has it.
+  session->read_ahead_ = open(concat("/sys/class/bdi/", entry->device, "/read_ahead_kb").c_str(), O_WRONLY | O_CLOEXEC);
   TRY(use_own_device(made));
   return session;
 }
 
+void Session::read_further_ahead() const {
+  constexpr std::string_view kKibibytes = "1024";  // the longest request
+  if (read_ahead_ >= 0) static_cast<void>(!write(read_ahead_, kKibibytes.data(), kKibibytes.size()));
+}
+
 Session::~Session() {
   end();
+  if (read_ahead_ >= 0) close(read_ahead_);
   fuse_session_destroy(session_);
 }
 

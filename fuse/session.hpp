@@ -51,6 +51,9 @@ class Session {
   [[nodiscard]] Result<> unmount(Unmount how) const;
   /// Writes out pages that were changed through mappings, while the slots serve. Any thread.
   void sync() const;
+  /// Has the kernel read ahead of sequential buffered readers by as much as one request can carry, where we may tell it
+  /// so. The answer to its first request can only ask for less, so this comes after that.
+  void read_further_ahead() const;
   /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
   void end();
 
@@ -59,6 +62,7 @@ class Session {
 
   fuse_session* session_;
   MountEntry entry_;
+  int read_ahead_ = -1;
   Unmounter* helper_ = nullptr;
   std::atomic<bool> gone_{false};  ///< the kernel said that the file system is unmounted
 };
