@@ -98,7 +98,7 @@ truncate -s 64G huge.raw
 qemu-img create -q -f qcow2 -b huge.raw -F raw slow.qcow2
 "$penstock" convert -S 0 -f qcow2 -O qcow2 slow.qcow2 cut.qcow2 2>cut.log &
 converter=$!
-on_exit "kill -KILL $converter 2>/dev/null; wait $converter 2>/dev/null"
+on_exit "end_child $converter"
 wait_until 20 test -s cut.qcow2
 kill -INT $converter
 status=0

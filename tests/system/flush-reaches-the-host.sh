@@ -13,7 +13,7 @@ qemu-img create -q -f qcow2 "$image" 16M
 mount_in_foreground -f qcow2 "$image"
 strace -f -qq -y -e trace=fsync,fdatasync,sync_file_range -p "$daemon" -o "$work/trace.txt" &
 tracer=$!
-on_exit "kill $tracer 2>/dev/null; wait $tracer 2>/dev/null"
+on_exit "end_child $tracer"
 # Attached to all threads once each thread's status names a tracer.
 traced() {
   local status

@@ -68,7 +68,7 @@ for claim in size=0x2000000000000000,l1_size=0x2000000 size=0x2000000000000000,l
   on_exit "force_unmount '$mountpoint'"
   "$penstock" mount --foreground -r -f qcow2 "$image" "$mountpoint" 2>"$work/claim.log" >&2 &
   daemon=$!
-  on_exit "kill -KILL $daemon 2>/dev/null"
+  on_exit "end_child $daemon"
   settled() { is_mounted "$mountpoint" || is_gone "$daemon"; }
   wait_until 60 settled || fail "mount of $claim neither mounts nor ends"
   if is_mounted "$mountpoint"; then

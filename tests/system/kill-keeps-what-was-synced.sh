@@ -19,7 +19,7 @@ one_round() {
   mount_in_foreground -f qcow2 "$image"
   python3 "$load" load "$seed" "$view" "$work/log" "$work/started" &
   writer=$!
-  on_exit "kill -KILL $writer 2>/dev/null"
+  on_exit "end_child $writer"
   wait_until 120 test -e "$work/started" || fail "the load does not start"
   sleep "$(printf '0.%03d' "$wait")" # a moment, any moment
   kill -KILL "$daemon"

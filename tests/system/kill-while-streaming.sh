@@ -28,7 +28,7 @@ one_image() {
       mount_in_foreground -f "$format" --stream --stream-speed $speed "$image"
       python3 "$load" load "$seed" "$view" "$work/log" "$work/started" &
       writer=$!
-      on_exit "kill -KILL $writer 2>/dev/null"
+      on_exit "end_child $writer"
       wait_until 120 test -e "$work/started" || fail "the load does not start"
     else
       # No --stream: the image remembers.

@@ -19,6 +19,13 @@ cleaned_up() {
 trap cleaned_up EXIT
 trap 'exit 130' INT TERM HUP PIPE
 # The command must be harmless when the script has undone its part itself.
+# end_child PID: a child of this script, if it still runs. Asked first, since the number of one that has ended may by
+# then be somebody else's.
+end_child() {
+  [ "$(ps -o ppid= -p "$1" 2>/dev/null | tr -d ' ')" = $$ ] || return 0
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
 on_exit() { undo+=("$1"); }
 
 say() { printf '%s\n' "-- $*"; }
@@ -106,7 +113,7 @@ mount_in_foreground() {
   on_exit "force_unmount '$mountpoint'"
   "$penstock" mount --foreground "$@" "$mountpoint" >"$mountpoint.log" 2>&1 &
   daemon=$!
-  on_exit "kill -KILL $daemon 2>/dev/null; wait $daemon 2>/dev/null"
+  on_exit "end_child $daemon"
   wait_until 60 is_mounted "$mountpoint" || fail "penstock mount --foreground $*: $(cat "$mountpoint.log")"
   find_view
 }

@@ -19,7 +19,7 @@ hold() {
   mkfifo "$work/commands"
   qemu-io -f qcow2 "${@:2}" "$1" <"$work/commands" >"$work/held.log" 2>&1 &
   holder=$!
-  on_exit "kill -KILL $holder 2>/dev/null"
+  on_exit "end_child $holder"
   exec 9>"$work/commands"
   echo length >&9
   wait_until 60 grep -q MiB "$work/held.log" || fail "qemu-io does not open $1: $(cat "$work/held.log")"

@@ -51,7 +51,7 @@ with open(sys.argv[2], "a") as heard:
         heard.flush()
 PYTHON
   manager=$!
-  on_exit "kill $manager 2>/dev/null; wait $manager 2>/dev/null"
+  on_exit "end_child $manager"
   wait_until 20 test -e "$work/listening" || fail "no manager"
   rm "$work/listening"
 }
@@ -61,7 +61,7 @@ for address in "$work/notify" "@penstock-test-$$"; do
   notified "$address"
   eval "NOTIFY_SOCKET=$address WATCHDOG_USEC=400000 exec $(command_of ExecStart)" >"$work/service.log" 2>&1 &
   daemon=$!
-  on_exit "kill -KILL $daemon 2>/dev/null; wait $daemon 2>/dev/null"
+  on_exit "end_child $daemon"
   wait_until 60 heard '^READY=1' || fail "never ready: $(cat "$work/service.log")"
   is_mounted "$mountpoint" || fail "ready before it is mounted"
   wait_until 30 heard '^STATUS=.*disk.qcow2' || fail "no status: $(cat "$work/heard")"
@@ -84,7 +84,7 @@ grep -q '^STATUS=.*streaming\|provisioned' "$work/heard" || say "the image was c
 say "a manager that cannot be reached is no obstacle; one that makes no sense is an error"
 NOTIFY_SOCKET=$work/nobody "$penstock" mount --foreground "$image" "$mountpoint" >"$work/service.log" 2>&1 &
 daemon=$!
-on_exit "kill -KILL $daemon 2>/dev/null; wait $daemon 2>/dev/null"
+on_exit "end_child $daemon"
 wait_until 30 "$penstock" status "$mountpoint" >/dev/null 2>&1 || fail "not mounted: $(cat "$work/service.log")"
 kill -TERM $daemon
 wait $daemon || fail "SIGTERM: exits $?"

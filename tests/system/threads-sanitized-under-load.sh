@@ -26,7 +26,7 @@ for format in qcow2 qed add-cow; do
   on_exit "force_unmount '$mountpoint'"
   "$serve" $format "$work/disk.$format" "$mountpoint" >"$work/serve.log" 2>&1 &
   daemon=$!
-  on_exit "kill -KILL $daemon 2>/dev/null"
+  on_exit "end_child $daemon"
   wait_until 60 test -e "$mountpoint/disk.raw" || fail "not mounted: $(cat "$work/serve.log")"
   python3 "$load" "$mountpoint/disk.raw" "$work/base.raw" "${THREADS_LOAD_SECONDS:-4}" || fail "the load: $(cat "$work/serve.log")"
   status=0

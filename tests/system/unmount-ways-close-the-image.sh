@@ -103,7 +103,7 @@ open(sys.argv[2], "w").close()
 signal.pause()
 PYTHON
 holder=$!
-on_exit "kill -KILL $holder 2>/dev/null; wait $holder 2>/dev/null"
+on_exit "end_child $holder"
 wait_until 10 test -e "$work/ready" || fail "the mapping is not made"
 kill -TERM "$daemon"
 ended 0
