@@ -17,8 +17,8 @@
 namespace penstock::test {
 namespace {
 
-constexpr unsigned kOperations = 24;
-constexpr std::size_t kCrashImages = 2;  // a failure
+constexpr unsigned kOperations = 18;
+constexpr std::size_t kCrashImages = 1;  // a failure
 
 struct Fault {
   friend void PrintTo(const Fault& fault, std::ostream* out) { *out << fault.name; }
