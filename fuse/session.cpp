@@ -180,10 +180,10 @@ void Session::sync() const {
 }
 
 void Session::end() {
-  if (entry_.id != 0 && (!gone_ || left_dead_mount())) {
+  if (!ended_ && entry_.id != 0 && (!gone_ || left_dead_mount())) {
     if (const auto done = unmount(Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
   }
-  entry_.id = 0;
+  ended_ = true;
   fuse_session_unmount(session_);
 }
 

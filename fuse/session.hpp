@@ -61,7 +61,8 @@ class Session {
   explicit Session(fuse_session* session) : session_(session) {}
 
   fuse_session* session_;
-  MountEntry entry_;
+  MountEntry entry_;  ///< constant once mounted: any thread may be unmounting while end() runs
+  bool ended_ = false;
   int read_ahead_ = -1;
   Unmounter* helper_ = nullptr;
   std::atomic<bool> gone_{false};  ///< the kernel said that the file system is unmounted
