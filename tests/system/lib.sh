@@ -18,7 +18,6 @@ cleaned_up() {
 }
 trap cleaned_up EXIT
 trap 'exit 130' INT TERM HUP PIPE
-# The command must be harmless when the script has undone its part itself.
 # end_child PID: a child of this script, if it still runs. Asked first, since the number of one that has ended may by
 # then be somebody else's.
 end_child() {
@@ -26,6 +25,7 @@ end_child() {
   kill -KILL "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
 }
+# The command must be harmless when the script has undone its part itself.
 on_exit() { undo+=("$1"); }
 
 say() { printf '%s\n' "-- $*"; }
