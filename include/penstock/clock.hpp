@@ -9,7 +9,7 @@ namespace penstock {
 /// Threads: any call from any thread.
 class Clock {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = std::chrono::steady_clock::time_point;  ///< never goes back
 
   Clock() = default;
   Clock(const Clock&) = delete;

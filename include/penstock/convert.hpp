@@ -17,6 +17,7 @@ struct CopyOptions {
   std::stop_token stop;  ///< ends the copy with ECANCELED
 };
 
+/// How a disk is copied into another image.
 struct ConvertOptions {
   CopyOptions copy;
   bool compressed = false;  ///< new clusters are compressed where the format can
@@ -31,6 +32,7 @@ struct ConvertOptions {
 /// own.
 [[nodiscard]] Result<> convert_image(Image& source, Image& target, Executor& executor, const ConvertOptions& options);
 
+/// Which image goes on which backing file.
 struct RebaseRequest {
   std::string image;
   std::string format;        ///< of the image; empty: probed where that is safe
@@ -43,6 +45,7 @@ struct RebaseRequest {
 /// Errors: EINVAL without a format, ELOOP when the backing file is the image; ECANCELED; the images' own.
 [[nodiscard]] Result<> rebase_image(const RebaseRequest& request, Executor& executor, const CopyOptions& options);
 
+/// Which image is written into which layer below it.
 struct CommitRequest {
   std::string image;
   std::string format;  ///< of the image; empty: probed where that is safe

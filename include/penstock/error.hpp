@@ -34,9 +34,11 @@ class [[nodiscard]] Error {
   std::string message_;
 };
 
+/// A value, or why there is none.
 template <typename T = void>
 using Result = std::expected<T, Error>;
 
+/// An Error on its way into a Result.
 using Failure = std::unexpected<Error>;
 
 /// A failure with this errno and message, to be returned from a function that gives a Result.

@@ -15,6 +15,7 @@
 
 namespace penstock {
 
+/// What a driver answers for guest bytes.
 enum class MappingKind : std::uint8_t {
   data,         ///< bytes lie at (storage, host_offset)
   zero,         ///< reads as zero, hides any backing file
@@ -69,11 +70,13 @@ class Reservation {
   std::unique_ptr<State> state_;
 };
 
+/// The units that a format works in, bytes.
 struct Geometry {
   std::uint32_t cluster_size = 0;     ///< what range locks and compressed data go by, power of two; raw: its block size
   std::uint32_t allocation_unit = 0;  ///< reserve and publish_zero go by this: the cluster, or the subcluster
 };
 
+/// What a format can do, known before it is asked to.
 struct Capabilities {
   bool compressed = false;   ///< map() may answer compressed
   bool sparse_data = false;  ///< holes of the host file are holes of the disk (raw)
@@ -98,6 +101,7 @@ struct InfoItem {
   std::variant<bool, std::uint64_t, std::string> value;
 };
 
+/// An internal snapshot, as info lists it.
 struct SnapshotInfo {
   std::string id;
   std::string name;
@@ -109,12 +113,14 @@ struct SnapshotInfo {
   std::optional<std::uint64_t> icount;
 };
 
+/// A dirty bitmap (qcow2), as info lists it.
 struct BitmapInfo {
   std::string name;
   std::uint64_t granularity = 0;   ///< bytes
   std::vector<std::string> flags;  ///< "in-use", "auto"
 };
 
+/// What info shows of one layer.
 struct FormatInfo {
   std::uint64_t cluster_size = 0;  ///< 0: the format has none
   bool dirty = false;              ///< "dirty-flag": was not closed cleanly
@@ -209,6 +215,7 @@ class FormatDriver {
 /// Opens a file that an image names besides its backing file (qcow2's external data file), as the user allows it.
 using StorageOpener = std::function<Result<std::shared_ptr<Storage>>(std::string_view name, bool writable)>;
 
+/// How a driver is opened.
 struct FormatOpenOptions {
   bool writable = false;
   bool for_info = false;  ///< only info() will be asked: what cannot be read or written (encrypted data) may be shown
@@ -216,8 +223,10 @@ struct FormatOpenOptions {
   StorageOpener open_data_file;  ///< unset: images with an external data file are refused
 };
 
+/// How much a check may change: nothing, clusters that nobody refers to, or whatever is wrong.
 enum class Repair : std::uint8_t { none, leaks, all };
 
+/// How an image is checked.
 struct CheckOptions {
   Repair repair = Repair::none;
   /// Each finding as it is made, one line ("ERROR cluster 5 refcount=0 reference=1"); may be empty.
@@ -238,6 +247,7 @@ struct CheckReport {
   std::uint64_t image_end_offset = 0;
 };
 
+/// What a new image is to be, as its format is told.
 struct CreateRequest {
   std::uint64_t size = 0;  ///< virtual size, bytes, a multiple of 512
   bool size_given = true;  ///< false: taken from the backing file; a data file that is kept may know better

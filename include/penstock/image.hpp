@@ -20,6 +20,7 @@ enum class DetectZeroes : std::uint8_t {
 /// Whether zeroes may be stored as bytes, which takes as long as writing data.
 enum class ZeroBytes : std::uint8_t { if_needed, never };
 
+/// How an image is opened.
 struct ImageOptions {
   std::string format;  ///< of the top layer; empty: probed where that is safe
   bool writable = false;
@@ -46,6 +47,7 @@ struct ImageActivity {
   std::uint64_t copy_on_read_failures = 0;  ///< the reader got its data all the same
 };
 
+/// What one run of the flat disk is; zero and unallocated read as zero, the latter because no layer answers.
 enum class ExtentKind : std::uint8_t { data, zero, compressed, unallocated };
 
 /// One run of the flat disk with one answer, as `map` prints it.
@@ -186,6 +188,7 @@ struct NewImage {
   std::map<std::string, std::string> options;
 };
 
+/// What create_image() has to say.
 struct CreatedImage {
   std::string summary;  ///< qemu-img's words after "Formatting "
 };

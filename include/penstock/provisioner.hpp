@@ -20,6 +20,7 @@ enum class OnError : std::uint8_t {
   stop,    ///< pauses; resume() tries again
 };
 
+/// How an overlay is filled.
 struct ProvisionOptions {
   std::uint64_t bytes_per_second = 0;  ///< of data copied; 0: unlimited
   /// Depth of the layer that stays below the top, with all that is below it; layer_count() or more: none stays.
@@ -39,6 +40,7 @@ enum class ProvisionState : std::uint8_t { idle, running, paused, waiting, finis
 /// Whether an error says that the host has no room (ENOSPC, EDQUOT), which a job waits for.
 [[nodiscard]] bool means_no_room(const Error& error);
 
+/// How far a job is.
 struct Progress {
   ProvisionState state = ProvisionState::idle;
   std::uint64_t length = 0;  ///< virtual size of the disk

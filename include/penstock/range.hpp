@@ -47,12 +47,13 @@ struct Range {
   }
 };
 
+/// What an offset counts in: the virtual disk, or a file or device of the host.
 struct GuestSpace;
 struct HostSpace;
 using GuestOffset = Offset<GuestSpace>;  ///< in the virtual disk
 using HostOffset = Offset<HostSpace>;    ///< in a file or device on the host
-using GuestRange = Range<GuestSpace>;
-using HostRange = Range<HostSpace>;
+using GuestRange = Range<GuestSpace>;    ///< of the virtual disk
+using HostRange = Range<HostSpace>;      ///< of a file or device on the host
 
 /// Whether [offset, offset + length) ends at or before `limit`, without overflow.
 [[nodiscard]] constexpr bool fits(std::uint64_t offset, std::uint64_t length, std::uint64_t limit) {

@@ -20,6 +20,7 @@ enum class Zeroing : std::uint8_t {
   may_unmap,  ///< host room may be given back
 };
 
+/// What a storage asks of its callers.
 struct Limits {
   std::uint32_t io_alignment = 1;      ///< offsets and lengths of read and write are multiples of this
   std::uint32_t block_size = 4096;     ///< st_blksize: the size at which I/O is efficient, and a hole can be punched
@@ -85,6 +86,7 @@ class Storage {
   [[nodiscard]] virtual int descriptor() const noexcept { return -1; }
 };
 
+/// How a storage is opened.
 struct StorageOptions {
   bool writable = false;
   bool lock = true;  ///< take and honour QEMU's byte-range locks
