@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,7 +129,9 @@ std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, cons
 
 Result<Mountpoint> find_mountpoint(const std::string& name) {
   struct stat attributes{};
-  if (stat(name.c_str(), &attributes) != 0) {
+  struct statvfs room{};
+  // The kernel remembers the attributes of a file system that died a moment ago, but asks it for its room.
+  if (stat(name.c_str(), &attributes) != 0 || (statvfs(name.c_str(), &room) != 0 && errno == ENOTCONN)) {
     if (errno == ENOTCONN) {
       return fail(EBUSY, concat("mountpoint ", name, ": a dead mount is there; run 'umount ", name, "' first"));
     }

@@ -83,8 +83,10 @@ say "a killed daemon: a dead mount is named, cleared, and its socket is removed 
 mount_in_foreground "$image"
 dead=$mountpoint
 wait_until 10 "$penstock" status "$dead" >/dev/null
+ls -ld "$dead" >/dev/null # the kernel has its attributes now
 kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null || true
+must_fail 'umount' "$penstock" mount "$image" "$dead"
 must_fail 'umount' "$penstock" umount "$dead"
 must_fail 'umount' "$penstock" mount "$image" "$dead"
 umount "$dead"
