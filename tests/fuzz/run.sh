@@ -33,6 +33,8 @@ for target in "$@"; do
   log=$work/$target.log
   [ -d "$corpus" ] || corpus=$work/empty
   limits=(-rss_limit_mb=256 -timeout=60 -max_len=8192 -print_final_stats=1 "-artifact_prefix=$findings/fuzz-$target-")
+  # As all random tests: where CI names a seed, a run that fails fails again.
+  [ -z "${PENSTOCK_SEED:-}" ] || limits+=("-seed=$PENSTOCK_SEED")
   status=0
   if [ "$seconds" -eq 0 ]; then
     find "$corpus" "$kept" -type f -print0 | xargs -0 -r "$programs/fuzz_$target" "${limits[@]}" >"$log" 2>&1 || status=$?
