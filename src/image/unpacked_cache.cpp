@@ -43,7 +43,7 @@ Result<> UnpackedCache::read(std::uint32_t layer, FormatDriver& driver, const Ma
   const CacheKey key{mapping.cluster.value, mapping.host_offset.value, layer};
   const std::size_t cluster_size = driver.geometry().cluster_size;
   auto cluster = cache_.find(key);
-  if (!cluster && out.size() == cluster_size) {
+  if (!cluster && at == mapping.cluster && out.size() == cluster_size) {
     // All of it at once, as a sequential reader asks: not worth keeping, and needs no copy.
     return unpack(driver, mapping, out);
   }
