@@ -117,7 +117,7 @@ is_mounted "$place" || fail "not mounted by mount -a"
 mount -a -T "$work/fstab" || fail "a second mount -a exits $?"
 [ "$(grep -cF " $place " /proc/self/mounts)" -eq 1 ] || fail "mounted twice"
 not is_mounted "$work/other" || fail "noauto is mounted"
-wait_until 60 grep -q '"state": "done"' <("$penstock" status --json "$place") || "$penstock" stream wait "$place"
+"$penstock" stream wait "$place"
 (cd "$work" && umount place)
 [[ "$(qemu-img info "$work/over lay.qcow2")" != *backing* ]] || fail "not finalised"
 qemu-img compare -q -f qcow2 -F qcow2 "$image" "$work/over lay.qcow2" || fail "contents changed"

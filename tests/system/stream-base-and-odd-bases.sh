@@ -43,10 +43,11 @@ rm top.qcow2 middle.qcow2
 
 say "a base that is cut off while it is in use is no zeroes"
 qemu-img create -q -f qcow2 -b base.raw -F raw top.qcow2
-"$penstock" mount --stream --stream-speed 1M top.qcow2 mnt
+"$penstock" mount top.qcow2 mnt
 truncate -s 5M base.raw
 must_fail 'Input/output error' dd if=mnt/top.raw of=/dev/null bs=64k skip=100 count=1
-"$penstock" stream speed 0 mnt
+# Started only now: how far a job reads ahead of what it stores is not this test's business.
+"$penstock" stream start mnt
 must_fail 'cut off' "$penstock" stream wait mnt
 "$penstock" status mnt | grep -q 'failed' || fail "$("$penstock" status mnt)"
 "$penstock" umount mnt >/dev/null
@@ -76,10 +77,10 @@ with open("damaged.qcow2", "r+b") as file:
     file.write(struct.pack(">Q", 1 << 63 | 1 << 40))
 PYTHON
 qemu-img create -q -f qcow2 -b damaged.qcow2 -F qcow2 top.qcow2
+tells_of_the_damage() { "$penstock" status mnt | grep -q 'behind the end'; }
 for policy in report stop; do
   "$penstock" mount --stream --on-error $policy top.qcow2 mnt
-  wait_until 20 not grep -q running <("$penstock" status mnt)
-  "$penstock" status mnt | grep -q 'behind the end' || fail "$("$penstock" status mnt)"
+  wait_until 20 tells_of_the_damage || fail "$("$penstock" status mnt)"
   "$penstock" status --json mnt >/dev/null || fail "status --json"
   must_fail 'behind the end' "$penstock" umount --wait --deadline 5 mnt
   not is_mounted "$work/mnt" || fail "--on-error $policy: still mounted"
