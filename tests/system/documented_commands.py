@@ -51,10 +51,13 @@ mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/d /
 if ! grep -q '^[^ ]* /dev devtmpfs ' /proc/self/mounts; then
   mkdir /mnt/pts && mount --bind /dev/pts /mnt/pts && mount -t devtmpfs devtmpfs /dev && mount --bind /mnt/pts /dev/pts || exit 99
 fi
+# Only what comes from now on is this session's: the copies of other mounts lead to daemons that are at work for others.
+mounts() { awk '$3 ~ /^fuse/ || $1 ~ /^\/dev\/loop/ { print $2 }' /proc/self/mounts | sort; }
+mounts >/mnt/foreign
 cd /mnt/work/here && PATH="/mnt/work/bin:$PATH" bash -euo pipefail /mnt/work/session
 status=$?
 for try in 1 2 3; do
-  awk '$3 ~ /^fuse/ || $1 ~ /^\/dev\/loop/ { print $2 }' /proc/self/mounts | tac | while read -r place; do
+  mounts | comm -13 /mnt/foreign - | sort -r | while read -r place; do
     /mnt/work/bin/penstock umount "$place" >/dev/null 2>&1 || umount "$place" 2>/dev/null
   done
   # Of this session's alone: other loop devices name other files.
