@@ -33,6 +33,15 @@ std::vector<int> open_files() {
   return out;
 }
 
+constexpr std::array kInterruptions{SIGINT, SIGTERM, SIGHUP};
+
+sigset_t interrupting_signals() {
+  sigset_t out{};
+  sigemptyset(&out);
+  for (const int number : kInterruptions) sigaddset(&out, number);
+  return out;
+}
+
 volatile pid_t waited_for = 0;
 volatile std::sig_atomic_t forwarded_signal = 0;
 
@@ -44,7 +53,7 @@ void forward_signals_to(pid_t child) {
     forwarded_signal = number;
     kill(waited_for, SIGTERM);
   };
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaction(number, &action, nullptr);
+  for (const int number : kInterruptions) sigaction(number, &action, nullptr);
 }
 
 int exit_status_of(pid_t child) {
@@ -71,14 +80,20 @@ Result<std::optional<int>> Daemon::detach() {
   inherited_ = open_files();
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("cannot make a pipe");
+  // From the fork on until they are handed on: whoever interrupts the parent means the child, too.
+  sigset_t before{};
+  const sigset_t interruptions = interrupting_signals();
+  sigprocmask(SIG_BLOCK, &interruptions, &before);
   const pid_t child = fork();
   if (child < 0) {
     const auto problem = system_failure("cannot go into the background");
+    sigprocmask(SIG_SETMASK, &before, nullptr);
     close(ends[0]);
     close(ends[1]);
     return problem;
   }
   if (child == 0) {
+    sigprocmask(SIG_SETMASK, &before, nullptr);
     close(ends[0]);
     to_parent_ = ends[1];
     // Not for fusermount3 either, which stays while auto_unmount is on.
@@ -88,6 +103,7 @@ Result<std::optional<int>> Daemon::detach() {
   }
   close(ends[1]);
   forward_signals_to(child);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
   char word = 0;
   ssize_t got = 0;
   while ((got = read(ends[0], &word, 1)) < 0 && errno == EINTR) continue;

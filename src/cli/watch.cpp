@@ -53,12 +53,16 @@ Result<> redraw(Daemon& daemon, std::chrono::milliseconds interval, FullScreen& 
     before = *std::move(sample);
     const auto next = Clock::now() + interval;
     // A new size shows the same sample; what it counts is not a moment's.
-    for (auto now = Clock::now(); now < next; now = Clock::now()) {
+    // Once at least, however slow the machine is: keys are looked at here alone.
+    auto now = Clock::now();
+    do {
       TRY(screen.draw(status_screen(before->facts, rates, before->cells, FullScreen::size(), look)));
-      const auto woken = end.wait(std::chrono::ceil<std::chrono::milliseconds>(next - now), screen.keyboard());
+      const auto left = std::max(next - now, Clock::duration::zero());
+      const auto woken = end.wait(std::chrono::ceil<std::chrono::milliseconds>(left), screen.keyboard());
       if (woken == EndRequest::Woken::end) return {};
       if (woken == EndRequest::Woken::input && screen.quit_pressed()) return {};
-    }
+      now = Clock::now();
+    } while (now < next);
   }
 }
 

@@ -199,6 +199,8 @@ void Provisioner::Job::work(unsigned slot) {
   while (wait_until_running()) {
     give_way(slot, last_step);
     wait_for_tokens();
+    // A pause that came meanwhile is no time for another step.
+    if (!wait_until_running()) return;
     const auto step = next_step();
     if (!step) {
       const MutexLock lock(mutex_);

@@ -57,7 +57,7 @@ attach "$image"
 [ "$(losetup -n -O DIO "$loop" | tr -d ' ')" = 1 ] || fail "no direct I/O"
 [ "$(losetup -n -O AUTOCLEAR "$loop" | tr -d ' ')" = 0 ] || fail "autoclear"
 [ "$(stat -c %a "$(dirname "$view")")" = 700 ] || fail "others may look at $(dirname "$view")"
-"$penstock" status "$loop" | grep -qF "$image" || fail "status of the device"
+"$penstock" status "$loop" | has -F "$image" || fail "status of the device"
 random_bytes 1 $((8 << 20)) "$work/data"
 dd if="$work/data" of="$loop" bs=1M seek=100 oflag=direct status=none
 before=$(host_bytes "$image")
@@ -84,7 +84,8 @@ detach_loop "$loop" "$work/table.img"
 say "partitions are there from the first moment, and after a new table"
 attach "$image"
 printf 'label: gpt\nsize=64M\nsize=64M\nsize=100M\n' | sfdisk -q --no-tell-kernel "$loop" >/dev/null
-blockdev --rereadpt "$loop"
+# (Whoever reads new tables of devices, as udev does, keeps others from it meanwhile.)
+wait_until 60 blockdev --rereadpt "$loop" 2>"$work/reread.log" || fail "$(cat "$work/reread.log")"
 expect_partitions 3
 node "${loop}p1"
 node "${loop}p2"
@@ -184,8 +185,8 @@ said=$("$penstock" attach "$image" 2>&1 >/dev/full) || status=$?
 said=$(setpriv --reuid=65534 --regid=65534 --clear-groups "$penstock" attach "$image" 2>&1) && fail "an ordinary user attached"
 [[ "$said" == penstock:*root* && "$(wc -l <<<"$said")" -eq 1 ]] || [[ "$said" == *'ermission denied'* ]] ||
   fail "an ordinary user is told: $said"
-wait_until 10 test "$(places)" = "$places_before" || fail "places: $(places)"
-[ "$(loops)" = "$loops_before" ] || fail "loops: $(loops)"
+as_before() { [ "$(places)" = "$places_before" ] && [ "$(loops)" = "$loops_before" ]; }
+wait_until 60 as_before || fail "places: $(places), loops: $(loops)"
 attach "$image"
 must_fail 'in use' "$penstock" attach "$image"
 detach 'closed'
@@ -196,7 +197,10 @@ daemon=$("$penstock" status --json "$loop" | sed -n 's/.*"pid": \([0-9]*\).*/\1/
 random_bytes 4 65536 "$work/piece"
 dd if="$work/piece" of="$loop" bs=64k seek=3600 conv=notrunc status=none
 kill -TERM "$daemon"
-wait_until 20 is_gone "$daemon" || fail "the daemon goes on"
+wait_until 60 is_gone "$daemon" || fail "the daemon goes on"
+# Whatever looked at the device just then keeps the kernel from letting go of it for a moment.
+detached() { [ ! -e "/sys/block/${loop#/dev/}/loop/backing_file" ]; }
+wait_until 60 detached || fail "$loop is still attached"
 is_free
 qemu-img convert -f qcow2 -O raw "$image" "$work/got.raw"
 cmp "$work/piece" <(tail -c +$((3600 * 65536 + 1)) "$work/got.raw" | head -c 65536) || fail "cached writes are lost"
@@ -205,7 +209,7 @@ say "a killed daemon: detach clears what is left, and says so"
 attach "$image"
 daemon=$("$penstock" status --json "$loop" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 kill -KILL "$daemon"
-wait_until 20 is_gone "$daemon"
+wait_until 60 is_gone "$daemon"
 must_fail 'daemon was gone' "$penstock" detach "$loop"
 is_free
 check_no_corruption "$image"
@@ -216,7 +220,7 @@ on_exit "umount -l '$place/dead.raw' 2>/dev/null; rm -rf '$place'"
 touch "$place/dead.raw"
 "$penstock" mount --foreground "$image" "$place/dead.raw" >"$work/dead.log" 2>&1 &
 daemon=$!
-wait_until 30 "$penstock" status "$place/dead.raw" >/dev/null 2>&1 || fail "$(cat "$work/dead.log")"
+wait_until 60 "$penstock" status "$place/dead.raw" >/dev/null 2>&1 || fail "$(cat "$work/dead.log")"
 kill -KILL $daemon
 wait $daemon 2>/dev/null || true
 attach "$image"

@@ -18,7 +18,7 @@ refused() {
   shift
   [ "$1" != compare ] || wanted=2
   snapshot >.before
-  timeout 20 "$penstock" "$@" >.out 2>.err </dev/null || status=$?
+  timeout 60 "$penstock" "$@" >.out 2>.err </dev/null || status=$?
   snapshot >.after
   [ "$status" -eq "$wanted" ] || fail "penstock $* exits $status: $(cat .out .err)"
   [ "$(wc -l <.err)" -eq 1 ] || fail "penstock $* does not say one line: $(cat .err)"
@@ -87,7 +87,7 @@ patched size.qcow2 24 7fffffffffffffff
 refused 'size|large|L1' map size.qcow2
 patched encrypted.qcow2 32 00000001
 refused_by_all 'encrypt' encrypted.qcow2
-"$penstock" info encrypted.qcow2 | grep -q 'encrypted: yes' || fail "info does not describe an encrypted image"
+"$penstock" info encrypted.qcow2 | has 'encrypted: yes' || fail "info does not describe an encrypted image"
 qemu-img create -q -f vmdk foreign.vmdk 1M
 refused 'vmdk|vmware' resize foreign.vmdk 2M
 refused 'vmdk|vmware' io -c 'read 0 512' foreign.vmdk
@@ -162,7 +162,7 @@ mount -o remount,ro .frozen
 refused_frozen() {
   local text=$1 status=0
   shift
-  timeout 20 "$penstock" "$@" >.out 2>.err || status=$?
+  timeout 60 "$penstock" "$@" >.out 2>.err || status=$?
   [ "$status" -eq 1 ] || fail "penstock $* exits $status: $(cat .err)"
   [ "$(wc -l <.err)" -eq 1 ] || fail "penstock $* does not say one line: $(cat .err)"
   grep -qiE -- "$text" .err || fail "penstock $* does not say '$text' but: $(cat .err)"

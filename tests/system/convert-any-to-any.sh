@@ -99,7 +99,7 @@ qemu-img create -q -f qcow2 -b huge.raw -F raw slow.qcow2
 "$penstock" convert -S 0 -f qcow2 -O qcow2 slow.qcow2 cut.qcow2 2>cut.log &
 converter=$!
 on_exit "end_child $converter"
-wait_until 20 test -s cut.qcow2
+wait_until 60 test -s cut.qcow2
 kill -INT $converter
 status=0
 wait $converter || status=$?

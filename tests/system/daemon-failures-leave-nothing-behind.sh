@@ -23,12 +23,12 @@ mkdir "$work/directory"
 touch "$work/file"
 ln -s "$image" "$work/link.qcow2"
 
-# refused TEXT FLAG... : within ten seconds, exit status 1, one line that names penstock and holds TEXT.
+# refused TEXT FLAG... : within a time limit, exit status 1, one line that names penstock and holds TEXT.
 refused() {
   local text=$1 status=0
   shift
   say "$*"
-  said=$(timeout 10 "$penstock" mount "$@" 2>&1) || status=$?
+  said=$(timeout 60 "$penstock" mount "$@" 2>&1) || status=$?
   [ $status -eq 1 ] || fail "exit status $status: $said"
   [ "$(wc -l <<<"$said")" -eq 1 ] || fail "more than one line: $said"
   [[ "$said" == penstock:\ * && "$said" == *"$text"* ]] || fail "does not say '$text': $said"
@@ -82,7 +82,7 @@ done
 say "a killed daemon: a dead mount is named, cleared, and its socket is removed by the next one"
 mount_in_foreground "$image"
 dead=$mountpoint
-wait_until 10 "$penstock" status "$dead" >/dev/null
+wait_until 60 "$penstock" status "$dead" >/dev/null
 ls -ld "$dead" >/dev/null # the kernel has its attributes now
 kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null || true
@@ -102,7 +102,7 @@ said=$(cd "$work/second" && "$penstock" mount ../disk.qcow2 ../mnt 8>"$work/lock
 daemon=$("$penstock" status --json "$mountpoint" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 ! ls -l "/proc/$daemon/fd" | grep -F "$work/lock" || fail "an inherited file is still open"
 [ "$(readlink "/proc/$daemon/cwd")" = / ] || fail "works in $(readlink "/proc/$daemon/cwd")"
-"$penstock" status --json "$mountpoint" | grep -q "\"image\": \"$image\"" || fail "the image's path is not absolute"
+"$penstock" status --json "$mountpoint" | has "\"image\": \"$image\"" || fail "the image's path is not absolute"
 "$penstock" umount "$mountpoint"
 
 say "a last flush that fails"
@@ -113,7 +113,7 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null && losetup -f >/dev/n
   mount_device "$loop" "$work/host"
   qemu-img create -q -f qcow2 "$work/host/disk.qcow2" 64M
   mount_in_foreground "$work/host/disk.qcow2"
-  wait_until 10 "$penstock" status "$mountpoint" >/dev/null
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null
   exec 7<>"$view"
   dd if=/dev/urandom bs=64k count=4 status=none >&7
   # The host's file system dies under the image: EXT4_IOC_SHUTDOWN, without writing the journal.

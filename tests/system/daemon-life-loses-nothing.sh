@@ -14,17 +14,11 @@ mountpoint=$work/mnt
 mkdir "$mountpoint"
 on_exit "force_unmount '$mountpoint'"
 is_free() { qemu-io -r -c 'read 0 512' "$image" >/dev/null 2>&1 && not is_mounted "$mountpoint"; }
-settled() { [ -e "$mountpoint/disk.raw" ] || is_free; }
 for delay in 0.002 0.005 0.01 0.02 0.03 0.05; do
-  "$penstock" mount "$image" "$mountpoint" >/dev/null 2>&1 &
-  parent=$!
-  sleep "$delay"
-  kill -KILL $parent 2>/dev/null || true
-  wait $parent 2>/dev/null || true
-  wait_until 20 settled || fail "killed after $delay s: neither mounted nor let go"
-  # What was mounted by then is whole; what comes up a moment later goes by itself.
-  if [ -e "$mountpoint/disk.raw" ]; then "$penstock" umount "$mountpoint" >/dev/null 2>&1 || true; fi
-  wait_until 20 is_free || fail "killed after $delay s: something is left"
+  # What was mounted by then is whole, and can be unmounted; what comes up a moment later goes by itself.
+  python3 "$(dirname "$0")/interrupted.py" KILL $delay "[ ! -e '$mountpoint/disk.raw' ] || '$penstock' umount '$mountpoint'" \
+    "$penstock" mount "$image" "$mountpoint" || fail "killed after $delay s"
+  is_free || fail "killed after $delay s: something is left"
 done
 
 # cpu_ticks PROCESS: hundredths of a second of processor time.
@@ -32,7 +26,7 @@ cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
 
 say "no file descriptors"
 mount_in_foreground -f qcow2 "$image"
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
 random_bytes 1 $((4 << 20)) "$work/wanted"
 # The limit is on the number of the next one: the lowest that is free.
 no_more() {
@@ -40,14 +34,18 @@ no_more() {
   while [ -e "/proc/$daemon/fd/$number" ]; do number=$((number + 1)); done
   prlimit --pid "$daemon" --nofile=$number:4096
 }
-no_more
+# What the last client left may be closed only now, and its number be free again.
+unreachable() {
+  no_more
+  before=$(cpu_ticks "$daemon")
+  not timeout 3 "$penstock" status "$mountpoint" >/dev/null 2>&1 || return 1
+  used=$(($(cpu_ticks "$daemon") - before))
+}
+wait_until 60 unreachable || fail "status works: nothing is shown by this"
 dd if="$work/wanted" of="$view" bs=64k conv=notrunc,fsync status=none || fail "writing needs a descriptor"
-before=$(cpu_ticks "$daemon")
-not timeout 3 "$penstock" status "$mountpoint" >/dev/null 2>&1 || fail "status works: nothing is shown by this"
-used=$(($(cpu_ticks "$daemon") - before))
 [ "$used" -lt 100 ] || fail "the daemon spins while a client waits: $used ticks"
 prlimit --pid "$daemon" --nofile=4096:4096
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status though there are descriptors again"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status though there are descriptors again"
 no_more
 kill -TERM "$daemon"
 status=0
@@ -61,13 +59,13 @@ check_clean "$image"
 # A limit too low to mount with: one line, nothing left.
 for limit in 4 6 8 10 12 16; do
   status=0
-  said=$(prlimit --nofile=$limit timeout 20 "$penstock" mount -f qcow2 "$image" "$work/mnt" 2>&1) || status=$?
+  said=$(prlimit --nofile=$limit timeout 60 "$penstock" mount -f qcow2 "$image" "$work/mnt" 2>&1) || status=$?
   if [ $status -eq 0 ]; then
     "$penstock" umount "$work/mnt" >/dev/null || umount "$work/mnt"
   else
     [ $status -eq 1 ] || [ $status -eq 127 ] || fail "$limit descriptors: exit status $status: $said"
   fi
-  wait_until 10 is_free || fail "$limit descriptors: something is left: $said"
+  wait_until 60 is_free || fail "$limit descriptors: something is left: $said"
 done
 
 for format in qcow2 qed; do
@@ -76,7 +74,7 @@ for format in qcow2 qed; do
   random_bytes 2 $((64 << 20)) "$work/base.raw"
   "$penstock" create -q -f $format -b base.raw -F raw -o cluster_size=16k "$image"
   mount_in_foreground -f $format --threads 4 "$image"
-  wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
   cat "$view" >/dev/null # every thread has its stack and its buffers
   python3 "$load" "$view" "$work/base.raw" "$daemon" || fail "the load: $(cat "$mountpoint.log")"
   kill -0 "$daemon" || fail "the daemon is gone: $(cat "$mountpoint.log")"

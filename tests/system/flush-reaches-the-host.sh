@@ -34,7 +34,7 @@ syncs() {
   "$@"
   # strace writes its line when the call returns to the daemon, which is before the answer reaches us or just after.
   more() { [ "$(count)" -gt "$before" ]; }
-  wait_until 20 more || fail "$what does not reach the host"
+  wait_until 60 more || fail "$what does not reach the host"
   after=$(count)
   say "$what: $((after - before)) syncs"
   [ $((after - before)) -le 12 ] || fail "$what takes $((after - before)) syncs"

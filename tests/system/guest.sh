@@ -24,7 +24,8 @@ guest_kernel() {
   busybox=$cache/busybox-static
   [ ! -e "$initramfs" ] || return 0
   mkdir -p "$cache"
-  name=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+  name=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p')
+  name=${name%%$'\n'*}
   [ -n "$name" ] || skip "no package linux-image-cloud-amd64"
   package "$name" "$cache/linux"
   package busybox-static "$cache/busybox"

@@ -13,7 +13,7 @@ truncate -s 1M "$work/base.raw"
 # traced COMMAND...: what it opens, connects to and runs, in $work/trace.*; its own status is not asked.
 traced() {
   rm -f "$work"/trace.*
-  timeout 30 strace -ff -o "$work/trace" -e trace=open,openat,openat2,connect,socket,execve,io_uring_setup \
+  timeout 60 strace -ff -o "$work/trace" -e trace=open,openat,openat2,connect,socket,execve,io_uring_setup \
     "$@" >"$work/said" 2>&1 || true
   cat "$work"/trace.* >"$work/traced"
 }
@@ -49,8 +49,8 @@ only 'base.raw middle.qcow2 top.qcow2 '
 strace -ff -o "$work/live" -e trace=open,openat,openat2,connect,socket,execve "$penstock" mount --foreground \
   "$work/top.qcow2" "$mountpoint" >"$work/said" 2>&1 &
 tracer=$!
-wait_until 30 is_mounted "$mountpoint" || fail "not mounted: $(cat "$work/said")"
-wait_until 30 cat "$mountpoint/top.raw" >/dev/null || fail "the view cannot be read"
+wait_until 60 is_mounted "$mountpoint" || fail "not mounted: $(cat "$work/said")"
+wait_until 60 cat "$mountpoint/top.raw" >/dev/null || fail "the view cannot be read"
 "$penstock" umount "$mountpoint" >/dev/null
 wait "$tracer" || true
 cat "$work"/live.* >"$work/traced"
@@ -78,7 +78,7 @@ with open(sys.argv[1], "r+b") as file:
     file.seek(8)
     file.write(struct.pack(">QI", 112 + 24, len(name)))
 PYTHON
-  qemu-img info -U "$image" 2>/dev/null | grep -qF "backing file" || fail "the header is wrong: $(qemu-img info "$image" 2>&1)"
+  qemu-img info -U "$image" 2>/dev/null | has -F "backing file" || fail "the header is wrong: $(qemu-img info "$image" 2>&1)"
   traced "$penstock" info --backing-chain "$image"
   only "h$number.qcow2 "
   traced "$penstock" map "$image"

@@ -73,7 +73,7 @@ diff -u <(without_times theirs.out) <(without_times ours.out) || fail "a script 
 say "what was written is there after a clean end"
 qemu-img create -q -f qcow2 safe.qcow2 4M
 "$penstock" io -c 'write -P 3 1M 1M' safe.qcow2 >/dev/null
-qemu-io -r -c 'read -P 3 1M 1M' safe.qcow2 | grep -q 'read 1048576/1048576' || fail "a write is lost"
-qemu-io -r -c 'read -P 3 1M 1M' safe.qcow2 | grep -q 'verification failed' && fail "a write is lost"
+qemu-io -r -c 'read -P 3 1M 1M' safe.qcow2 | has 'read 1048576/1048576' || fail "a write is lost"
+qemu-io -r -c 'read -P 3 1M 1M' safe.qcow2 | has 'verification failed' && fail "a write is lost"
 check_clean safe.qcow2
 say "$compared commands speak the same"

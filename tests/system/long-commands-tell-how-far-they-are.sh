@@ -32,7 +32,7 @@ lines Rebasing "$penstock" rebase -b other.raw -F raw top.qcow2
 lines Committing "$penstock" commit top.qcow2
 lines 'Setting aside' "$penstock" create -f raw -o preallocation=full new.raw 40M
 lines 'Setting aside' "$penstock" create -f qcow2 -o preallocation=full new.qcow2 40M
-"$penstock" check -p out.qcow2 2>&1 >/dev/null | grep -q '^Checking: ' || fail "check -p does not tell"
+"$penstock" check -p out.qcow2 2>&1 >/dev/null | has '^Checking: ' || fail "check -p does not tell"
 for flags in '' '-q' '-q -p'; do
   # shellcheck disable=SC2086
   {
@@ -43,16 +43,17 @@ for flags in '' '-q' '-q -p'; do
 done
 
 say "a bar on a terminal, when it takes longer than a second; it goes when all is done"
-# Some of the writes are slow.
-slow=(strace -f -q -o /dev/null -e trace=pwrite64,pwritev -e 'inject=pwrite64,pwritev:delay_enter=150ms:when=20..40')
+# All writes are slow, whichever thread makes them.
+slow=(strace -f -q -o /dev/null -e trace=pwrite64,pwritev -e 'inject=pwrite64,pwritev:delay_enter=100ms')
 $terminal 'Setting aside' gone "${slow[@]}" "$penstock" create -f raw -o preallocation=full new.raw 20M
 $terminal 'Converting' gone "${slow[@]}" "$penstock" convert -S 0 -m 1 -O raw again.qcow2 out.raw
 $terminal '' none "${slow[@]}" "$penstock" convert -q -S 0 -m 1 -O raw again.qcow2 out.raw
 $terminal '' none "$penstock" create -f raw new.raw 20M
 
 say "umount --wait shows the streaming, with its rate and the time left, and -q does not"
-mount_image --stream --stream-speed 8M again.qcow2
-$terminal 'streaming' 'rate left' "$penstock" umount --wait "$mountpoint"
+# So slow that it cannot have ended before; at full speed once the bar has told everything.
+mount_image --stream --stream-speed 256K again.qcow2
+THEN="$penstock stream speed 0 $mountpoint" $terminal 'streaming' 'rate left' "$penstock" umount --wait "$mountpoint"
 is_mounted "$mountpoint" && fail "still mounted"
 cp top.qcow2 again.qcow2
 qemu-img create -q -f qcow2 -b base.raw -F raw again.qcow2

@@ -29,9 +29,9 @@ place=$work/place
 mkdir "$place" "$work/other"
 on_exit "force_unmount '$place'"
 on_exit "force_unmount '$work/other'"
-status_has() { "$penstock" status --json "$place" | grep -qF "$1" || fail "status lacks $1: $("$penstock" status --json "$place")"; }
+status_has() { "$penstock" status --json "$place" | has -F "$1" || fail "status lacks $1: $("$penstock" status --json "$place")"; }
 # The daemon closes the image a moment after an unmount that did not wait for it.
-closed() { wait_until 20 qemu-img info "$image" >/dev/null 2>&1 || fail "not closed"; }
+closed() { wait_until 60 qemu-img info "$image" >/dev/null 2>&1 || fail "not closed"; }
 # exits STATUS TEXT COMMAND...
 exits() {
   local wanted=$1 text=$2 status=0

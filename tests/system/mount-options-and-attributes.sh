@@ -142,6 +142,6 @@ if [ "$(id -u)" -eq 0 ] && losetup -f >/dev/null 2>&1; then
   [ "$(cat "/sys/block/${loop#/dev/}/queue/discard_granularity")" -eq 65536 ] ||
     fail "discard granularity $(cat "/sys/block/${loop#/dev/}/queue/discard_granularity")"
   detach_loop "$loop" "$view"
-  wait_until 10 "$penstock" umount "$mountpoint" || fail "umount after the loop device"
+  wait_until 60 "$penstock" umount "$mountpoint" || fail "umount after the loop device"
 fi
 check_clean "$image"

@@ -72,14 +72,14 @@ as $user "$work/penstock" mount "$image" file.raw || fail "mount on a file"
 as $user cmp -n 100000 "$work/wanted" file.raw || fail "other contents on a file"
 daemon=$(as $user "$work/penstock" status --json file.raw | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 as $user fusermount3 -u file.raw || fail "fusermount3 -u"
-ends_within_a_second "$daemon" || fail "the daemon is still there"
+wait_until 60 is_gone "$daemon" || fail "the daemon is still there"
 [ "$(stat -c %s file.raw)" -eq 0 ] || fail "the file is still covered"
 
 say "SIGTERM"
 as $user "$work/penstock" mount "$image" mnt
 daemon=$(as $user "$work/penstock" status --json mnt | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 kill -TERM "$daemon"
-ends_within_a_second "$daemon" || fail "the daemon is still there"
+wait_until 60 is_gone "$daemon" || fail "the daemon is still there"
 not is_mounted "$mountpoint" || fail "still mounted after SIGTERM"
 
 say "what may not be"

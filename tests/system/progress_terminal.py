@@ -3,7 +3,7 @@
 """progress_terminal.py TITLE WHAT COMMAND...: runs a command at a terminal of 80 columns and looks at what it shows.
 
 WHAT: words of "none" (no bar), "gone" (a bar that is taken away at the end), "rate" and "left" (the bar tells how many
-bytes a second, and how long it will take).
+bytes a second, and how long it will take). THEN in the environment: run once such a bar was there.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import struct
+import subprocess
 import sys
 import termios
 
@@ -23,7 +24,11 @@ def main():
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         os.execvp(command[0], command)
     output = b""
+    then = os.environ.get("THEN")
     while True:
+        if then and re.search(r"  [\d.]+ [KMG]?i?B/s.* left", output.decode("utf-8", "ignore")):
+            subprocess.run(then.split(), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            then = None
         try:
             piece = os.read(terminal, 65536)
         except OSError:

@@ -73,16 +73,16 @@ def main():
     qmp.refused("GenericError", "block-stream", device=device, base="nosuch")
     qmp.refused("GenericError", "block-stream", device=device, speed=-1)
     qmp.refused("GenericError", "block-stream", device=device, nonsense=1)
-    qmp.run("block-stream", device=device, speed=1 << 20)
+    qmp.run("block-stream", device=device, speed=1 << 18)
     qmp.event("JOB_STATUS_CHANGE", status="created", id=device)
     qmp.event("JOB_STATUS_CHANGE", status="running", id=device)
     qmp.refused("GenericError", "block-stream", device=device)
     job = qmp.run("query-block-jobs")[0]
-    assert (job["type"], job["device"], job["speed"], job["paused"]) == ("stream", device, 1 << 20, False), job
+    assert (job["type"], job["device"], job["speed"], job["paused"]) == ("stream", device, 1 << 18, False), job
     assert job["len"] > 0 and job["status"] == "running" and job["io-status"] == "ok", job
     assert qmp.run("query-jobs")[0]["total-progress"] == job["len"]
-    qmp.run("block-job-set-speed", device=device, speed=2 << 20)
-    assert qmp.run("query-block-jobs")[0]["speed"] == 2 << 20
+    qmp.run("block-job-set-speed", device=device, speed=1 << 19)
+    assert qmp.run("query-block-jobs")[0]["speed"] == 1 << 19
     qmp.run("block-job-pause", device=device)
     qmp.event("JOB_STATUS_CHANGE", status="paused", id=device)
     assert qmp.run("query-block-jobs")[0]["paused"] is True

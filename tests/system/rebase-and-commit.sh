@@ -95,7 +95,7 @@ for format in qcow2 qed add-cow; do
     if [ $format = qcow2 ]; then
       check_clean o.img
       # Emptied: all of it comes from below.
-      qemu-img map --output=json o.img | grep -q '"depth": 0, "present": true' && fail "the overlay was not emptied"
+      qemu-img map --output=json o.img | has '"depth": 0, "present": true' && fail "the overlay was not emptied"
     fi
   done
 done

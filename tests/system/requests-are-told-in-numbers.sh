@@ -32,11 +32,11 @@ say "what --version says of the build is so"
 grep -qx "libfuse: $(pkg-config --modversion fuse3) (built with .*)" "$work/version" || fail "$(cat "$work/version")"
 grep -qx 'formats: raw, qcow2, qed, add-cow' "$work/version" || fail "$(cat "$work/version")"
 probes=no
-readelf -n "$penstock" 2>/dev/null | grep -A 1 'Provider: penstock' | grep -q 'Name: request' && probes=USDT
+readelf -n "$penstock" 2>/dev/null | grep -A 1 'Provider: penstock' | has 'Name: request' && probes=USDT
 grep -qx "probes: $probes" "$work/version" || fail "probes are '$probes', but: $(cat "$work/version")"
 
 say "the JSON of every state of a mount is as described"
-mount_image --stream --stream-speed 1M "$image"
+mount_image --stream --stream-speed 64K "$image"
 $tell told "$penstock" "$mountpoint"
 "$penstock" stream stop "$mountpoint"
 $tell told "$penstock" "$mountpoint"
@@ -55,8 +55,8 @@ must_fail '--trace' "$penstock" mount --trace-limit 1M "$image" "$work/m"
 ! is_mounted "$work/m" || fail "mounted all the same"
 mount_image --trace "$trace" --trace-limit 1000 "$image"
 dd if="$view" of=/dev/null bs=4k count=200 iflag=direct status=none
-full() { "$penstock" status --json "$mountpoint" | grep -q '"state": "full"'; }
-wait_until 10 full || fail "the recording does not end"
+full() { "$penstock" status --json "$mountpoint" | has '"state": "full"'; }
+wait_until 60 full || fail "the recording does not end"
 unmount_image >/dev/null
 [ "$(stat -c %s "$trace")" -le 1000 ] || fail "the recording is longer than its limit"
 must_fail 'is no file that' "$penstock" trace "$base"
@@ -67,11 +67,11 @@ say "messages have a level, and journald's priorities where journald reads them"
 says() { grep -q "$1" "$mountpoint.log"; }
 mount_in_foreground "$image"
 unmount_image >/dev/null
-wait_until 10 says '^penstock: .*: mounted at ' || fail "not told: $(cat "$mountpoint.log")"
-wait_until 10 says ': flushed and closed$' || fail "not told: $(cat "$mountpoint.log")"
+wait_until 60 says '^penstock: .*: mounted at ' || fail "not told: $(cat "$mountpoint.log")"
+wait_until 60 says ': flushed and closed$' || fail "not told: $(cat "$mountpoint.log")"
 mount_in_foreground --log-level warning "$image"
 unmount_image >/dev/null
-wait_until 10 is_gone "$daemon" || wait "$daemon"
+wait_until 60 is_gone "$daemon" || wait "$daemon"
 [ ! -s "$mountpoint.log" ] || fail "told: $(cat "$mountpoint.log")"
 mkdir "$work/j"
 on_exit "force_unmount '$work/j'"

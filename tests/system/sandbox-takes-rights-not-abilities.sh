@@ -17,7 +17,7 @@ for format in qcow2 qed add-cow; do
   [ $format != add-cow ] || options=$options,image_file=disk.data
   (cd "$work" && "$penstock" create -q -f $format -b base.raw -F raw -o $options disk.$format)
   mount_in_foreground --sandbox=on --resizable -f $format "$work/disk.$format"
-  wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
   shown=$(in_force)
   say "   in force: $shown"
   if [[ "$shown" == *seccomp* ]]; then
@@ -54,7 +54,7 @@ done
 say "off"
 qemu-img create -q -f qcow2 "$work/plain.qcow2" 8M
 mount_in_foreground --sandbox=off "$work/plain.qcow2"
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
 [ "$(in_force)" = off ] || fail "not off: $(in_force)"
 [ "$(status_of "$daemon" Seccomp)" = 0 ] || fail "a filter all the same"
 [ -z "$(helper_of "$daemon")" ] || fail "a helper all the same"
@@ -63,19 +63,18 @@ wait "$daemon"
 
 say "the helper ends with its daemon, however that ends"
 mount_in_foreground --sandbox=on "$work/plain.qcow2"
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
 helper=$(helper_of "$daemon")
 [ -n "$helper" ] || fail "no helper"
 [ "$(find "/proc/$helper/fd" -lname "$work/*" | wc -l)" -eq 0 ] || fail "the helper has files of ours open"
 kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null || true
-ended() { is_gone "$1" || [ "$(cut -d ' ' -f 3 "/proc/$1/stat" 2>/dev/null)" = Z ]; }
-wait_until 10 ended "$helper" || fail "the helper is left"
+wait_until 60 is_gone "$helper" || fail "the helper is left"
 force_unmount "$mountpoint"
 
 say "without its helper a daemon cannot unmount itself, says so, and ends by an unmount from outside"
 mount_in_foreground --sandbox=on "$work/plain.qcow2"
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
 kill -KILL "$(helper_of "$daemon")"
 dd if=/dev/urandom of="$view" bs=64k count=4 conv=notrunc status=none
 cp "$view" "$work/model.raw"

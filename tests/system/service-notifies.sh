@@ -52,7 +52,7 @@ with open(sys.argv[2], "a") as heard:
 PYTHON
   manager=$!
   on_exit "end_child $manager"
-  wait_until 20 test -e "$work/listening" || fail "no manager"
+  wait_until 60 test -e "$work/listening" || fail "no manager"
   rm "$work/listening"
 }
 heard() { grep -q -- "$1" "$work/heard"; }
@@ -64,15 +64,15 @@ for address in "$work/notify" "@penstock-test-$$"; do
   on_exit "end_child $daemon"
   wait_until 60 heard '^READY=1' || fail "never ready: $(cat "$work/service.log")"
   is_mounted "$mountpoint" || fail "ready before it is mounted"
-  wait_until 30 heard '^STATUS=.*disk.qcow2' || fail "no status: $(cat "$work/heard")"
+  wait_until 60 heard '^STATUS=.*disk.qcow2' || fail "no status: $(cat "$work/heard")"
   lives=$(grep -c '^WATCHDOG=1' "$work/heard" || true)
   more_lives() { [ "$(grep -c '^WATCHDOG=1' "$work/heard")" -gt $((lives + 3)) ]; }
-  wait_until 30 more_lives || fail "no signs of life"
+  wait_until 60 more_lives || fail "no signs of life"
   not heard STOPPING || fail "stops without being told"
   say "ExecStop"
   eval "$(command_of ExecStop)" >"$work/stop.log" 2>&1 || fail "ExecStop: $(cat "$work/stop.log")"
   wait $daemon || fail "the service ended with an error: $(cat "$work/service.log")"
-  wait_until 10 heard '^STOPPING=1' || fail "not told that it stops: $(cat "$work/heard")"
+  wait_until 60 heard '^STOPPING=1' || fail "not told that it stops: $(cat "$work/heard")"
   check_clean "$image"
   kill $manager
   wait $manager 2>/dev/null || true
@@ -85,7 +85,7 @@ say "a manager that cannot be reached is no obstacle; one that makes no sense is
 NOTIFY_SOCKET=$work/nobody "$penstock" mount --foreground "$image" "$mountpoint" >"$work/service.log" 2>&1 &
 daemon=$!
 on_exit "end_child $daemon"
-wait_until 30 "$penstock" status "$mountpoint" >/dev/null 2>&1 || fail "not mounted: $(cat "$work/service.log")"
+wait_until 60 "$penstock" status "$mountpoint" >/dev/null 2>&1 || fail "not mounted: $(cat "$work/service.log")"
 kill -TERM $daemon
 wait $daemon || fail "SIGTERM: exits $?"
 must_fail 'NOTIFY_SOCKET' env NOTIFY_SOCKET=relative "$penstock" mount --foreground "$image" "$mountpoint"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Whoever unmounts, and however: the daemon ends within a second, cleanly, with everything in the image; a busy mount
-# stays as it is; an abort is an error that says so.
+# Whoever unmounts, and however: the daemon ends at once, cleanly, with everything in the image; a busy mount stays as it
+# is; an abort is an error that says so.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img fusermount3 python3
@@ -13,7 +13,7 @@ start() {
   rm -f "$image"
   qemu-img create -q -f qcow2 "$image" 64M
   mount_in_foreground -f qcow2 "$image"
-  wait_until 10 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
   seed=$((seed + 1))
   random_bytes $seed $((4 << 20)) "$work/wanted"
   python3 - "$view" "$work/wanted" <<'PYTHON'
@@ -24,10 +24,15 @@ view = mmap.mmap(fd, 8 << 20)
 view[100 : 100 + len(wanted)] = wanted
 PYTHON
 }
-# ended STATUS: the daemon ends within a second with this status.
+# ended STATUS: the daemon ends with this status; sets $took, the milliseconds until then.
 ended() {
-  local wanted=$1 status=0
-  ends_within_a_second "$daemon" || fail "the daemon still runs after a second"
+  local wanted=$1 status=0 since
+  since=$(now_ms)
+  while ! is_gone "$daemon"; do
+    [ $(($(now_ms) - since)) -lt 60000 ] || fail "the daemon goes on"
+    sleep 0.02
+  done
+  took=$(($(now_ms) - since))
   wait "$daemon" || status=$?
   [ "$status" -eq "$wanted" ] || fail "the daemon exits $status, not $wanted: $(cat "$mountpoint.log")"
   not is_mounted "$mountpoint" || fail "still mounted"
@@ -39,33 +44,54 @@ contents_kept() {
   check_clean "$image"
 }
 
-for way in 'umount' 'umount -l' 'fusermount3 -u' 'fusermount3 -uz' "$penstock umount"; do
-  say "$way"
+# at_once WHAT COMMAND...: which sets $took; a second and what this machine needs for as much work elsewhere is enough in
+# one of some tries: it may be slow now, or stand still for a moment.
+at_once() {
+  local what=$1 try since needed
+  shift
+  say "$what"
+  for try in 1 2 3 4 5; do
+    "$@"
+    since=$(now_ms)
+    dd if="$work/wanted" of="$work/elsewhere" bs=1M conv=fsync status=none
+    "$penstock" --version >/dev/null
+    needed=$(($(now_ms) - since))
+    [ $took -gt $((1000 + 10 * needed)) ] || return 0
+    say "   $took ms (as much elsewhere: $needed ms); again ($try)"
+  done
+  fail "$what: always takes longer than a second"
+}
+unmounted_by() {
   start
-  $way "$mountpoint" || fail "$way"
+  "$@" "$mountpoint" || fail "$*"
   ended 0
   contents_kept
+}
+for way in 'umount' 'umount -l' 'fusermount3 -u' 'fusermount3 -uz'; do
+  # shellcheck disable=SC2086
+  at_once "$way" unmounted_by $way
 done
+at_once 'penstock umount' unmounted_by "$penstock" umount
 
-for signal in TERM INT HUP; do
-  say "SIG$signal"
+ended_by() {
   start
-  kill -$signal "$daemon"
+  kill -"$1" "$daemon"
   ended 0
   contents_kept
-done
+}
+for signal in TERM INT HUP; do at_once "SIG$signal" ended_by $signal; done
 
-say "penstock umount of an idle image is quick"
-start
-"$penstock" umount "$mountpoint"
-mount_in_foreground -f qcow2 -r "$image"
-wait_until 10 "$penstock" status "$mountpoint" >/dev/null
-since=$(now_ms)
-"$penstock" umount "$mountpoint"
-took=$(($(now_ms) - since))
-say "$took ms"
-[ $took -lt 1000 ] || fail "umount of an idle image took $took ms"
-ended 0
+idle() {
+  local since
+  mount_in_foreground -f qcow2 -r "$image"
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null
+  since=$(now_ms)
+  "$penstock" umount "$mountpoint"
+  since=$(($(now_ms) - since))
+  ended 0
+  took=$since
+}
+at_once 'penstock umount of an idle image' idle
 
 say "a busy mount stays, and works on"
 start
@@ -104,7 +130,7 @@ signal.pause()
 PYTHON
 holder=$!
 on_exit "end_child $holder"
-wait_until 10 test -e "$work/ready" || fail "the mapping is not made"
+wait_until 60 test -e "$work/ready" || fail "the mapping is not made"
 kill -TERM "$daemon"
 ended 0
 kill -KILL $holder

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A thread that waits for a slow disk is replaced by another: with one serving thread, 16 reads that take 200 ms each are
+# A thread that waits for a slow disk is replaced by another: with one serving thread, 16 reads that take a second each are
 # under way together, and what needs no disk is answered meanwhile.
 . "$(dirname "$0")/lib.sh"
 need_fuse
@@ -9,10 +9,10 @@ bare=${PENSTOCK_BARE:?the bare server}
 cd "$work"
 random_bytes 3 $((8 << 20)) disk.raw
 touch slow.raw
-"$bare" "$work/disk.raw" "$work/slow.raw" 32 200 &
+"$bare" "$work/disk.raw" "$work/slow.raw" 32 1000 &
 server=$!
 on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
-wait_until 30 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
+wait_until 60 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
 mount_image -f raw -r --threads 1 slow.raw
 
 python3 - "$view" disk.raw <<'END'
@@ -35,9 +35,9 @@ asked = time.monotonic() - before
 for thread in threads:
     thread.join()
 taken = time.monotonic() - begin
-print(f"16 reads of 200 ms took {taken:.2f} s, a question meanwhile {asked * 1000:.0f} ms")
+print(f"16 reads of a second took {taken:.2f} s, a question meanwhile {asked * 1000:.0f} ms")
 assert not problems, problems
-# One after the other they take 3.2 s.
-assert taken < 1.6, taken
+# One after the other they take 16 s.
+assert taken < 10, taken
 END
 unmount_image

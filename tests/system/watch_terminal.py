@@ -29,7 +29,7 @@ class Screen:
         self.bytes = b""
         self.text = ""
 
-    def wait_for(self, wanted, seconds=20):
+    def wait_for(self, wanted, seconds=60):
         give_up = time.monotonic() + seconds
         while not re.search(wanted, self.text, re.DOTALL):
             if time.monotonic() > give_up:
@@ -88,7 +88,7 @@ def main():
         subprocess.run([program, "umount", mountpoint], check=True, stdout=subprocess.DEVNULL)
     else:
         os.write(ours, end.encode())
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while child.poll() is None:
         if time.monotonic() > give_up:
             child.send_signal(signal.SIGKILL)
