@@ -43,11 +43,14 @@ for flags in '' '-q' '-q -p'; do
 done
 
 say "a bar on a terminal, when it takes longer than a second; it goes when all is done"
-# All writes are slow, whichever thread makes them.
-slow=(strace -f -q -o /dev/null -e trace=pwrite64,pwritev -e 'inject=pwrite64,pwritev:delay_enter=100ms')
-$terminal 'Setting aside' gone "${slow[@]}" "$penstock" create -f raw -o preallocation=full new.raw 20M
-$terminal 'Converting' gone "${slow[@]}" "$penstock" convert -S 0 -m 1 -O raw again.qcow2 out.raw
-$terminal '' none "${slow[@]}" "$penstock" convert -q -S 0 -m 1 -O raw again.qcow2 out.raw
+# slow MILLISECONDS: what goes before a command, so that each write takes so long, whichever thread makes it.
+slow() { echo strace -f -q -o /dev/null -e trace=pwrite64,pwritev -e inject=pwrite64,pwritev:delay_enter="$1"ms; }
+# shellcheck disable=SC2046
+{
+  $terminal 'Setting aside' gone $(slow 10) "$penstock" create -f raw -o preallocation=full new.raw 20M
+  $terminal 'Converting' gone $(slow 40) "$penstock" convert -S 0 -m 1 -O raw again.qcow2 out.raw
+  $terminal '' none $(slow 40) "$penstock" convert -q -S 0 -m 1 -O raw again.qcow2 out.raw
+}
 $terminal '' none "$penstock" create -f raw new.raw 20M
 
 say "umount --wait shows the streaming, with its rate and the time left, and -q does not"
