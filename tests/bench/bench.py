@@ -37,17 +37,16 @@ def machine():
 def one(workload, target, images, folder, tools, seconds):
     kind = TARGETS[target]
     source = images.flat(workload.kind) if kind.flat else images.get(workload.kind)
-    writable = workload.writes or workload.name.startswith("copy-on-read")
-    image = images.copy(source) if writable else source
-    flags = ("--copy-on-read",) if workload.name.startswith("copy-on-read") else ()
+    image = images.copy(source) if workload.writes else source
+    flags = workload.flags if target == "penstock" else ()
     wanted = workload
     if target == "plain" and workload.state != "cold":
         wanted = dataclasses.replace(workload, direct=False)
     with kind(image, "raw" if kind.flat else images.format_of(workload.kind), folder, tools, *flags) as view:
         value, cpu = measure(wanted, view, folder, images.size, seconds)
         peak = view.peak_bytes()
-    if writable:
-        os.unlink(image)
+    if workload.writes:
+        images.remove_copy(image)
     return value, cpu, peak
 
 
@@ -63,7 +62,7 @@ def print_row(workload, found, targets):
             if (other[1:], "penstock") not in found:
                 continue
             base = statistics.median(value for value, _, _ in found[other[1:], "penstock"])
-            label = "own depth 1"
+            label = "own " + other[1:].split(",")[0]
         elif other in median:
             base, label = median[other], other
         else:
@@ -96,7 +95,7 @@ def main():
               and (not arguments.only or arguments.only in w.name)]
     targets = available([name for name in arguments.targets.split(",") if name])
     if arguments.format == "add-cow":
-        wanted = [w for w in wanted if w.kind in ("full", "overlay", "fresh") and not w.writes]
+        wanted = [w for w in wanted if w.kind in ("full", "overlay", "fresh")]
         targets = [name for name in targets if name in ("penstock", "bare", "plain")]
     tools = {"penstock": os.path.abspath(arguments.penstock), "bare": os.path.abspath(arguments.bare)}
 

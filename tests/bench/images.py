@@ -4,6 +4,7 @@
 import os
 import random
 import shutil
+import tempfile
 
 from targets import run
 
@@ -38,16 +39,21 @@ class Images:
 
     def copy(self, path):
         """A new one that may be written, warm in the page cache."""
-        out = path + ".copy"
+        out = os.path.join(tempfile.mkdtemp(dir=self.folder), os.path.basename(path))
         shutil.copyfile(path, out)
-        if os.path.exists(path + ".data"):  # add-cow names its raw file; the copy must not write into the original's
-            raise RuntimeError(f"{path} cannot be copied")
+        if os.path.exists(path + ".data"):  # add-cow's raw file, which it knows by a relative name
+            run("cp", "--sparse=always", path + ".data", out + ".data")
         return out
+
+    @staticmethod
+    def remove_copy(path):
+        shutil.rmtree(os.path.dirname(path))
 
     def create(self, name, *arguments):
         # QEMU's tools where they can: the images are the same for all.
         if self.format == "add-cow":
-            run(self.penstock, "create", "-q", "-f", "add-cow", "-o", f"image_file={name}.data", *arguments)
+            run(self.penstock, "create", "-q", "-f", "add-cow", "-o", f"image_file={os.path.basename(name)}.data",
+                *arguments)
         else:
             run("qemu-img", "create", "-q", "-f", self.format, *arguments)
 
@@ -71,7 +77,7 @@ class Images:
         elif kind == "full":
             if self.format == "add-cow":
                 run(self.penstock, "convert", "-q", "-f", "raw", "-O", "add-cow", "-o",
-                    f"image_file={path}.data", self.get("raw"), path)
+                    f"image_file={os.path.basename(path)}.data", self.get("raw"), path)
             else:
                 run("qemu-img", "convert", "-f", "raw", "-O", self.format, self.get("raw"), path)
         elif kind in ("overlay", "fresh"):

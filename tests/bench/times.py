@@ -49,7 +49,7 @@ def zeroing_rate(target, mode, image, images, folder, tools):
             done += 1
         rate = done / (time.monotonic() - begin)
         os.close(file)
-    os.unlink(copy)
+    images.remove_copy(copy)
     return rate
 
 
