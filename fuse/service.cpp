@@ -106,6 +106,8 @@ class Service {
   Result<> serve_until_unmounted(const Ready& ready);
   /// Whether the view answers, asked as anybody else would.
   Result<> probe() const;
+  /// To a kernel that takes nobody's word for it.
+  Result<> announce_size() const;
   Result<> quit();
   void on_signal();
   [[nodiscard]] std::string view_path() const;
@@ -358,9 +360,16 @@ Result<> Service::probe() const {
   return system_failure(concat("the view ", path, " cannot be read"));
 }
 
+Result<> Service::announce_size() const {
+  if (!options_.mount.writeback || options_.mountpoint.directory || !image_->writable()) return {};
+  return session_->announce_size(view_->size());
+}
+
 Result<> Service::serve_until_unmounted(const Ready& ready) {
   std::jthread attendant([this, &ready] {
-    if (auto answers = probe(); !answers) {
+    auto answers = probe();
+    if (answers) answers = announce_size();
+    if (!answers) {
       probe_failure_ = std::move(answers).error();
       slots_->stop();
       return;

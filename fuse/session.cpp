@@ -179,6 +179,10 @@ void Session::sync() const {
   close(root);
 }
 
+Result<> Session::announce_size(std::uint64_t size) const {
+  return helper_ != nullptr ? helper_->announce_size(entry_, size) : fuse::announce_size(entry_, size);
+}
+
 void Session::end() {
   if (!ended_ && entry_.id != 0 && (!gone_ || left_dead_mount())) {
     if (const auto done = unmount(Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());

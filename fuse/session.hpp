@@ -54,6 +54,8 @@ class Session {
   /// Has the kernel read ahead of sequential buffered readers by as much as one request can carry, where we may tell it
   /// so. The answer to its first request can only ask for less, so this comes after that.
   void read_further_ahead() const;
+  /// As fuse::announce_size(), with the right to do so. Any thread, while the slots serve.
+  [[nodiscard]] Result<> announce_size(std::uint64_t size) const;
   /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
   void end();
 

@@ -20,6 +20,7 @@ struct Unmounter::Question {
   std::uint64_t id = 0;
   std::array<char, 32> device{};
   Task task = Task::sync;
+  std::uint64_t size = 0;  // of the file to announce, in bytes
 };
 
 struct Unmounter::Answer {
@@ -94,6 +95,8 @@ void Unmounter::serve(int socket) {
       done = fail(EPERM, "another mount than the one that was told first");
     } else if (question.task == Task::sync) {
       sync_mount(mount);
+    } else if (question.task == Task::announce_size) {
+      done = fuse::announce_size(mount, question.size);
     } else {
       done = fuse::unmount(mount, question.task == Task::detach ? Unmount::detach : Unmount::unless_busy);
     }
@@ -106,15 +109,15 @@ void Unmounter::serve(int socket) {
   }
 }
 
-Result<> Unmounter::ask(Task task, const MountEntry& mount) {
-  Question question{.id = mount.id, .task = task};
+Result<> Unmounter::ask(Task task, const MountEntry& mount, std::uint64_t size) {
+  Question question{.id = mount.id, .task = task, .size = size};
   put(question.device, mount.device);
   Answer answer;
   const MutexLock lock(mutex_);
   ssize_t got = send(socket_, &question, sizeof question, MSG_NOSIGNAL);
   while (got > 0 && (got = recv(socket_, &answer, sizeof answer, 0)) < 0 && errno == EINTR) continue;
   if (got != static_cast<ssize_t>(sizeof answer))
-    return fail(EPIPE, "cannot unmount: the helper that could was killed");
+    return fail(EPIPE, "cannot reach the mount: the helper that could was killed");
   answer.message.back() = '\0';
   if (answer.number != 0) return fail(answer.number, answer.message.data());
   return {};
@@ -122,6 +125,10 @@ Result<> Unmounter::ask(Task task, const MountEntry& mount) {
 
 Result<> Unmounter::unmount(const MountEntry& mount, Unmount how) {
   return ask(how == Unmount::detach ? Task::detach : Task::unmount_unless_busy, mount);
+}
+
+Result<> Unmounter::announce_size(const MountEntry& mount, std::uint64_t size) {
+  return ask(Task::announce_size, mount, size);
 }
 
 void Unmounter::sync(const MountEntry& mount) {

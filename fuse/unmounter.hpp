@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A process beside the daemon that can still unmount when the daemon has given up the right to.
+/// A process beside the daemon that can still reach its mount when the daemon has given up the right to.
 #pragma once
 
 #include "fuse/mountpoint.hpp"
@@ -8,9 +8,9 @@
 
 namespace penstock::fuse {
 
-/// Forked before the image is opened, it never sees a byte of one. It does two things, with one mount, the first that
-/// it is told of: write out what is dirty in it, and unmount it. It ends with the daemon, whose end closes the socket
-/// between the two.
+/// Forked before the image is opened, it never sees a byte of one. It does three things, with one mount, the first that
+/// it is told of: give the kernel the size of a file, write out what is dirty in it, and unmount it. It ends with the
+/// daemon, whose end closes the socket between the two.
 /// Threads: start() while the process has one; the rest any. Errors: EPIPE when the helper was killed.
 class Unmounter {
  public:
@@ -23,13 +23,15 @@ class Unmounter {
   [[nodiscard]] Result<> unmount(const MountEntry& mount, Unmount how);
   /// Writes out the pages of all mappings, and returns when the file system has taken them.
   void sync(const MountEntry& mount);
+  /// As fuse::announce_size().
+  [[nodiscard]] Result<> announce_size(const MountEntry& mount, std::uint64_t size);
 
  private:
   explicit Unmounter(int socket) : socket_(socket) {}
-  enum class Task : std::uint8_t { unmount_unless_busy, detach, sync };
+  enum class Task : std::uint8_t { unmount_unless_busy, detach, sync, announce_size };
   struct Question;
   struct Answer;
-  [[nodiscard]] Result<> ask(Task task, const MountEntry& mount);
+  [[nodiscard]] Result<> ask(Task task, const MountEntry& mount, std::uint64_t size = 0);
   [[noreturn]] static void serve(int socket);
 
   Mutex mutex_;

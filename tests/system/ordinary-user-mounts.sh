@@ -74,6 +74,9 @@ daemon=$(as $user "$work/penstock" status --json file.raw | sed -n 's/.*"pid": \
 as $user fusermount3 -u file.raw || fail "fusermount3 -u"
 wait_until 60 is_gone "$daemon" || fail "the daemon is still there"
 [ "$(stat -c %s file.raw)" -eq 0 ] || fail "the file is still covered"
+as $user "$work/penstock" mount -o writeback "$image" file.raw || fail "mount on a file with -o writeback"
+as $user cmp -n 100000 "$work/wanted" file.raw || fail "other contents on a file with -o writeback"
+as $user "$work/penstock" umount file.raw
 
 say "SIGTERM"
 as $user "$work/penstock" mount "$image" mnt

@@ -41,6 +41,20 @@ qemu-img convert -O raw disk.qcow2 after.raw
 holds after.raw || fail "not in the image after unmounting"
 check_clean disk.qcow2
 
+say "at a file, in and out of the sandbox"
+unchanged=$(sum_of after.raw)
+touch at
+on_exit "force_unmount '$work/at'"
+for sandbox in on off; do
+  "$penstock" mount --sandbox=$sandbox -f qcow2 -o writeback disk.qcow2 at
+  [ "$(stat -c %s at)" -eq $((64 << 20)) ] || fail "sandbox $sandbox: has $(stat -c %s at) bytes"
+  [ "$(sum_of at)" = "$unchanged" ] || fail "sandbox $sandbox: reads otherwise"
+  dd if=wanted of=at bs=1000 seek=3 conv=notrunc status=none
+  "$penstock" umount at >/dev/null
+done
+qemu-img convert -O raw disk.qcow2 again.raw
+[ "$(sum_of again.raw)" = "$unchanged" ] || fail "the image changed"
+
 say "what was synced is there after a kill"
 random_bytes 8 $((3 * 1048576)) again
 mount_in_foreground -f qcow2 -o writeback disk.qcow2
