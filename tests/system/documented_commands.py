@@ -45,13 +45,16 @@ cp disk.qcow2 backup.qcow2
 """
 
 SETUP = r"""
-mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/d /mnt/files /mnt/vm &&
+mount --make-rprivate / || exit 99
+# The copies of foreign mounts lead to daemons that are at work for others, and would keep those from ending.
+awk '$3 ~ /^fuse[.]/ { print $2 }' /proc/self/mounts | tac | while read -r place; do umount -lc "$place"; done
+mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/d /mnt/files /mnt/vm &&
   mount --bind "$1" /mnt/work && mount --bind /mnt/work/tmp /tmp || exit 99
 # Where /dev is not the kernel's own (a container's), fresh loop devices and their partitions have no nodes.
 if ! grep -q '^[^ ]* /dev devtmpfs ' /proc/self/mounts; then
   mkdir /mnt/pts && mount --bind /dev/pts /mnt/pts && mount -t devtmpfs devtmpfs /dev && mount --bind /mnt/pts /dev/pts || exit 99
 fi
-# Only what comes from now on is this session's: the copies of other mounts lead to daemons that are at work for others.
+# Only what comes from now on is this session's.
 mounts() { awk '$3 ~ /^fuse/ || $1 ~ /^\/dev\/loop/ { print $2 }' /proc/self/mounts | sort; }
 mounts >/mnt/foreign
 cd /mnt/work/here && PATH="/mnt/work/bin:$PATH" bash -euo pipefail /mnt/work/session

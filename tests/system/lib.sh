@@ -58,6 +58,14 @@ need_loop() {
   losetup -f >/dev/null 2>&1 || skip "no loop devices"
 }
 
+# In a mount namespace of our own: the copies of foreign mounts, which would keep the daemons of others from ending.
+forget_foreign_mounts() {
+  local place
+  awk '$3 ~ /^fuse[.]/ { print $2 }' /proc/self/mounts | tac | while read -r place; do
+    umount -lc "$(printf '%b' "$place")" 2>/dev/null || true
+  done
+}
+
 # Not /tmp: it may be a tmpfs, without O_DIRECT and with little room.
 work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-test-XXXXXX")
 on_exit 'rm -rf --one-file-system "$work"'

@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img python3 strace
+export LSAN_OPTIONS=detect_leaks=0 # which cannot work under a tracer
 
 terminal="python3 $(readlink -f "$(dirname "$0")/progress_terminal.py")"
 cd "$work"

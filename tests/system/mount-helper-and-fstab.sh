@@ -11,6 +11,7 @@ if [ -z "${PENSTOCK_OWN_NAMESPACE:-}" ]; then
   exec unshare --mount --propagation private env PENSTOCK_OWN_NAMESPACE=1 bash "$0" "$@"
 fi
 . "$(dirname "$0")/lib.sh"
+[ -z "${PENSTOCK_OWN_NAMESPACE:-}" ] || forget_foreign_mounts
 need_fuse
 need qemu-img mount umount
 

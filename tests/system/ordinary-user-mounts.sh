@@ -11,6 +11,7 @@ if [ "$(id -u)" -eq 0 ] && [ -z "${PENSTOCK_OWN_NAMESPACE:-}" ]; then
   exec unshare --mount --propagation private env PENSTOCK_OWN_NAMESPACE=1 bash "$0" "$@"
 fi
 . "$(dirname "$0")/lib.sh"
+[ -z "${PENSTOCK_OWN_NAMESPACE:-}" ] || forget_foreign_mounts
 [ "$(id -u)" -eq 0 ] || skip "needs root, to become somebody else"
 need_fuse
 need qemu-img fusermount3 setpriv
