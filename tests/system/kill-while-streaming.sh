@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # The daemon is killed (SIGKILL) again and again while it streams, the first time under a load of writes and syncs: each
 # mount goes on by itself, nothing that was synced is lost, what was copied and flushed is not copied again, and in the
-# end the image stands alone, without leaks. KILLS=N tries longer.
+# end the image stands alone, without leaks. KILLS=N tries longer, OVER=loop through a loop device.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img
 load=$(dirname "$0")/kill_load.py
 kills=${KILLS:-3}
+over=${OVER:-mount}
+[ "$over" = mount ] || need_loop
 size=$((48 << 20))
 speed=$((4 << 20))
 interval=2 # seconds after which copied data is durable
@@ -26,7 +28,12 @@ one_image() {
   for ((kill = 0; kill < kills; kill++)); do
     if [ $kill -eq 0 ]; then
       mount_in_foreground -f "$format" --stream --stream-speed $speed "$image"
-      python3 "$load" load "$seed" "$view" "$work/log" "$work/started" &
+      target=$view
+      if [ "$over" = loop ]; then
+        attach_loop "$view" --direct-io=on
+        target=$loop
+      fi
+      python3 "$load" load "$seed" "$target" "$work/log" "$work/started" &
       writer=$!
       on_exit "end_child $writer"
       wait_until 120 test -e "$work/started" || fail "the load does not start"
@@ -42,6 +49,7 @@ one_image() {
     if [ $kill -eq 0 ]; then
       wait "$writer" || fail "the load failed other than by the end of the mount"
       rm "$work/started"
+      [ "$over" = mount ] || detach_loop "$loop" "$view"
     fi
     force_unmount "$mountpoint"
     # A killed QED image waits for its check, which the next writable open runs.
