@@ -40,9 +40,9 @@ class Images:
     def copy(self, path):
         """A new one that may be written, warm in the page cache."""
         out = os.path.join(tempfile.mkdtemp(dir=self.folder), os.path.basename(path))
-        shutil.copyfile(path, out)
+        run("cp", "--sparse=auto", path, out)  # what was a hole stays one: a fresh file is as fresh for all
         if os.path.exists(path + ".data"):  # add-cow's raw file, which it knows by a relative name
-            run("cp", "--sparse=always", path + ".data", out + ".data")
+            run("cp", "--sparse=auto", path + ".data", out + ".data")
         return out
 
     @staticmethod
