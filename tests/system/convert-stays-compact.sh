@@ -12,6 +12,7 @@ for format in raw qcow2 qed add-cow; do
   "$penstock" convert -f raw -O $format "${options[@]}" disk.raw out.$format
   files=(out.$format)
   [ $format != add-cow ] || files+=(out.data)
+  settle "${files[@]}"
   used=$(host_bytes "${files[@]}")
   say "$format: $used bytes"
   [ $((used * 10)) -le $((data * 11)) ] || fail "$format takes $used bytes"

@@ -23,9 +23,9 @@ compact() {
   mount_image -f "$format" --detect-zeroes unmap "$name"
   dd if=disk.raw of="$view" bs=1M conv=notrunc,fsync status=none
   unmount_image
-  sync -f .
   files=("$name")
   [ "$format" != add-cow ] || files+=("$name.data")
+  settle "${files[@]}"
   used=$(host_bytes "${files[@]}")
   say "$name: $used bytes"
   [ $((used * 10)) -le $((data * 11)) ] || fail "$name takes $used bytes for $data of data"

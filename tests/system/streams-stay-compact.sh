@@ -30,6 +30,7 @@ for case in 'qed cluster_size=64k' 'qcow2 compat=1.1' 'qcow2 compat=0.10' 'add-c
     unmount_image >/dev/null
     files=("$image")
     [ "$format" != add-cow ] || files+=("$work/data.raw")
+    settle "${files[@]}"
     used=$(host_bytes "${files[@]}")
     say "$case over $base: $((used >> 10)) KiB"
     [ "$used" -le $((17 << 20)) ] || fail "takes $used bytes"
