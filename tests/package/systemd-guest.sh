@@ -12,13 +12,22 @@ need qemu-img qemu-system-x86_64 mkfs.ext4 mmdebstrap
 guest_kernel
 tree=$work/tree
 say "a Debian root with systemd and the packages"
-mmdebstrap --quiet --variant=apt --mode=root --include=systemd-sysv,udev,fuse3,kmod,mount,fdisk,e2fsprogs \
-  --dpkgopt='path-exclude=/usr/share/doc/*' bookworm "$tree"
+# The guest itself is kept for the next run in PENSTOCK_TEST_CACHE, as the kernel is.
+tar=${PENSTOCK_TEST_CACHE:-$work}/systemd-root.tar
+if [ ! -e "$tar" ]; then
+  mmdebstrap --quiet --variant=apt --mode=root --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt=force-unsafe-io \
+    --include=systemd-sysv,udev,dbus,fuse3,kmod,mount,fdisk,e2fsprogs,libtbb12,libdeflate0,libzstd1,zlib1g \
+    bookworm "$tar.new.tar"
+  mv "$tar.new.tar" "$tar"
+fi
+mkdir "$tree"
+tar -C "$tree" -x --xattrs --xattrs-include='*' -f "$tar"
 mkdir "$tree/debs"
 cp "$@" "$tree/debs/"
+cp /etc/resolv.conf "$tree/etc/resolv.conf" || true
 chroot "$tree" sh -c 'apt-get -q -y install --no-install-recommends /debs/*.deb' >"$work/install.log" 2>&1 ||
   fail "apt install: $(tail -n 20 "$work/install.log")"
-rm -rf "$tree/debs"
+rm -rf --one-file-system "$tree/debs"
 guest_modules "$tree"
 
 mkdir -p "$tree/srv/a" "$tree/srv/files" "$tree/srv/vm" "$tree/etc/penstock"
@@ -31,9 +40,16 @@ qemu-img convert -f raw -O qcow2 "$work/inner.img" "$tree/srv/base.qcow2"
 (cd "$tree/srv" && qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 vm.qcow2)
 qemu-img create -q -f qcow2 "$tree/srv/disk.qcow2" 64M
 cat >"$tree/etc/fstab" <<'FSTAB'
-/srv/a.qcow2 /srv/a penstock defaults,nofail 0 0
-/srv/a/a.raw /srv/files ext4 loop,nofail,x-systemd.requires-mounts-for=/srv/a 0 0
+/srv/a.qcow2 /srv/a penstock x-systemd.mount-timeout=30min 0 0
+/srv/a/a.raw /srv/files ext4 loop,x-systemd.requires-mounts-for=/srv/a,x-systemd.mount-timeout=30min 0 0
 FSTAB
+# An emulated processor, on a busy machine, is no reason to give up: what takes seconds takes minutes.
+for unit in mount service; do
+  mkdir -p "$tree/etc/systemd/system/$unit.d"
+  printf '[%s]\nTimeoutSec=30min\n' "${unit^}" >"$tree/etc/systemd/system/$unit.d/slow.conf"
+done
+mkdir -p "$tree/etc/systemd/system/penstock@.service.d"
+printf '[Service]\nWatchdogSec=30min\nTimeoutStopSec=30min\n' >"$tree/etc/systemd/system/penstock@.service.d/slow.conf"
 cat >"$tree/etc/penstock/vm.conf" <<'CONF'
 PENSTOCK_IMAGE=/srv/vm.qcow2
 PENSTOCK_MOUNTPOINT=/srv/vm
@@ -58,15 +74,29 @@ ln -s ../guest-test.service "$tree/etc/systemd/system/multi-user.target.wants/"
 printf '#!/bin/sh\nexec /lib/systemd/systemd\n' >"$tree/guest-work"
 cat >"$tree/root/test" <<'GUEST'
 set -e
-trap 'echo GUEST-FAILED; journalctl -b --no-pager | grep -i -E "penstock|fuse" | tail -n 40; systemctl poweroff' EXIT
+failed() {
+  set +e
+  echo GUEST-FAILED
+  journalctl -b --no-pager -o short-monotonic | grep -i -E 'penstock|fuse|srv|loop|guest-test' | tail -n 60
+  systemctl --failed --no-pager
+  systemctl status --no-pager -l srv-a.mount srv-files.mount penstock@vm
+  for process in /proc/[0-9]*; do
+    grep -q penstock "$process/cmdline" || continue
+    echo "$process $(tr '\0' ' ' <"$process/cmdline") $(cat "$process/wchan")"
+    cat "$process/status" | grep -E 'Seccomp|NoNew|Cap|State'
+    grep -h State: "$process"/task/*/status
+    cat "$process"/task/*/stack
+  done
+  systemctl poweroff
+} 2>&1
+trap failed EXIT
 echo "GUEST-UP $(uname -r) $(cat /proc/uptime)"
 findmnt -n /srv/a
 findmnt -n /srv/files
-sum=$(sha256sum </srv/files/data)
 echo 'written through fstab' >/srv/files/hello
 sync -f /srv/files
 echo "GUEST: fstab mounted the image and what is in it"
-systemctl start penstock@vm
+timeout 300 systemctl start penstock@vm
 systemctl is-active penstock@vm
 systemctl show -p StatusText -p MainPID -p NotifyAccess -p Type penstock@vm
 # In the namespace of everybody.
@@ -74,7 +104,7 @@ findmnt -n /srv/vm
 [ "$(stat -c %s /srv/vm/vm.raw)" -eq 67108864 ]
 ! penstock status /srv/vm | grep -i 'sandbox.*off'
 penstock status /srv/vm
-systemctl stop penstock@vm
+timeout 300 systemctl stop penstock@vm
 [ "$(systemctl is-active penstock@vm || true)" = inactive ]
 systemctl show -p Result -p ExecMainStatus penstock@vm | tee /dev/stderr | grep -q 'Result=success'
 ! findmnt -n /srv/vm

@@ -79,5 +79,5 @@ run_guest() {
     -drive "file=$1,format=raw,if=none,id=disk,cache=$2,discard=unmap,aio=threads" \
     -device virtio-blk-pci,drive=disk,discard=on >"$3.qemu" 2>&1 </dev/null || status=$?
   [ $status -eq 0 ] || fail "qemu exits $status: $(cat "$3.qemu"; tail -n 30 "$3")"
-  grep -q '^GUEST-DONE' "$3" || fail "the guest did not come to its end: $(tail -n 40 "$3")"
+  grep -q '^GUEST-DONE' "$3" || fail "the guest did not come to its end: $(tail -n 200 "$3")"
 }
