@@ -69,7 +69,7 @@ guest() {
   if [ "$format" = add-cow ]; then options=(-o image_file=overlay.data); fi
   "$penstock" create -f "$format" "${options[@]}" -b base.qcow2 -F qcow2 "$overlay" >/dev/null
   # So slow that the guest has come and gone long before the end, so fast that much is done beside it.
-  mount_image --stream --stream-speed 256K -f "$format" "$overlay"
+  mount_image --stream --stream-speed 128K -f "$format" "$overlay"
   run_guest "$view" "$cache" "$log"
   say "$(grep -a GUEST- "$log" | tr -d '\r' | tr '\n' ' ')"
   job=$("$penstock" status "$mountpoint" | sed -n 's/^stream: *//p')

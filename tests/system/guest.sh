@@ -73,7 +73,7 @@ guest_modules() {
 run_guest() {
   local status=0
   # A guest that hangs must not hang the test.
-  timeout --kill-after=10 "${PENSTOCK_GUEST_SECONDS:-400}" qemu-system-x86_64 -nodefaults -no-user-config -display none \
+  timeout --kill-after=10 "${PENSTOCK_GUEST_SECONDS:-1000}" qemu-system-x86_64 -nodefaults -no-user-config -display none \
     -machine q35,hpet=off -accel tcg -cpu max -m 512 -kernel "$kernel" -initrd "$initramfs" \
     -append 'console=ttyS0 panic=-1 quiet mitigations=off no_timer_check' -serial "file:$3" -no-reboot \
     -drive "file=$1,format=raw,if=none,id=disk,cache=$2,discard=unmap,aio=threads" \

@@ -67,7 +67,7 @@ def known(penstock, mountpoint, view, trace):
     os.close(disk)
     run("fallocate", "--punch-hole", "--offset", str(1 << 20), "--length", str(1 << 20), view)
     wanted += [("flush", 0, 0), ("zero", 1 << 20, 1 << 20)]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         lines = lines_of(penstock, trace)
         found = [(line["kind"], int(line["offset"]), int(line["length"])) for line in lines]

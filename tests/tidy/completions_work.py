@@ -124,7 +124,7 @@ def check_tab(script, folder):
 
     def wait_for(wanted):
         nonlocal output
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while wanted not in output:
             if time.monotonic() > give_up:
                 sys.exit(f"no {wanted!r} at the terminal: {output!r}")
