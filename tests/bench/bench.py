@@ -21,6 +21,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import stream_bench  # noqa: E402
 import times  # noqa: E402
 from images import Images  # noqa: E402
 from targets import TARGETS, available  # noqa: E402
@@ -116,6 +117,9 @@ def main():
         for workload in wanted:
             print_row(workload, found, targets)
         probes = times.run_all(images, folder, tools, rounds, arguments.only, arguments.full)
+        if arguments.full and arguments.format == "qcow2" and not arguments.only:
+            probes.append({"probe": "until it stands alone", "unit": "s",
+                           "values": stream_bench.times(folder, tools["penstock"], rounds, 4096)})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
