@@ -79,6 +79,8 @@ class Writer(threading.Thread):
 def load(seed, view, log, started):
     with open(view, "rb") as disk:  # of a block device, too
         blocks = disk.seek(0, os.SEEK_END) // BLOCK
+        # Now, for later there may be nobody left to ask.
+        device = stat.S_ISBLK(os.fstat(disk.fileno()).st_mode)
     writers = [Writer(number, seed, view, blocks, started) for number in range(THREADS)]
     for writer in writers:
         writer.start()
@@ -93,7 +95,7 @@ def load(seed, view, log, started):
     print(f"   {len(allowed)} blocks, {sum(len(w.synced) for w in writers)} of them synced; "
           f"ended by {writers[0].ended_by}")
     # ENOTCONN: the daemon is gone. ECONNABORTED: it went while a request was under way. EIO: what a loop device makes of it.
-    ends = (5,) if stat.S_ISBLK(os.stat(view).st_mode) else (103, 107)
+    ends = (5,) if device else (103, 107)
     return 0 if all(w.ended_by and w.ended_by.errno in ends for w in writers) else 1
 
 
