@@ -3,7 +3,7 @@
 # readme-typed.sh [DIRECTORY]: on a machine with nothing of ours (a clean Debian 12 root with git and a clone), README.md
 # is typed from top to bottom: the build, then every command of the three jobs, in a terminal. Then the same on another
 # such machine with the packages (those in DIRECTORY, or built before the clock starts). Prints for both how long it took
-# from the first key to the first mounted image.
+# from the first key to the first mounted image. PENSTOCK_README=packages: only that.
 . "$(dirname "$0")/clean-root.sh"
 packages=${1:-}
 
@@ -42,19 +42,21 @@ if [ -z "$packages" ]; then
   build_packages
 fi
 
-step "a machine with git"
-clean_root
-quietly git inside apt-get -q -y install --no-install-recommends git
-git clone -q --no-hardlinks "$source_root" "$root/root/penstock"
-step "the README, from the build on"
-began=$EPOCHREALTIME
-section 'Try it, test it' | grep -v 'tests/demo\|tests/ci\|^apt\|^dpkg' | type_readme /root/penstock
-three_jobs
-report "$began" "with the build"
-end_root || fail "mounts are left"
+if [ "${PENSTOCK_README:-}" != packages ]; then
+  step "a machine with git"
+  clean_root
+  quietly git inside apt-get -q -y install --no-install-recommends git
+  git clone -q --no-hardlinks "$source_root" "$root/root/penstock"
+  step "the README, from the build on"
+  began=$EPOCHREALTIME
+  section 'Try it, test it' | grep -v 'tests/demo\|tests/ci\|^apt\|^dpkg' | type_readme /root/penstock
+  three_jobs
+  report "$began" "with the build"
+  rm "$work/typed.log"
+  end_root || fail "mounts are left"
+fi
 
-step "another, with the packages"
-rm "$work/typed.log"
+step "a machine with the packages"
 clean_root
 mkdir "$root/debs"
 find "$packages" -maxdepth 1 -name '*.deb' ! -name '*-dbgsym_*' -exec cp -t "$root/debs" {} +
