@@ -15,14 +15,15 @@ mkdir "$work/refused"
 
 # hold IMAGE [FLAG]: qemu-io keeps the image open until release.
 hold() {
-  rm -f "$work/commands"
+  # What the one before said must not be taken for what this one says.
+  rm -f "$work/commands" "$work/held.log"
   mkfifo "$work/commands"
   qemu-io -f qcow2 "${@:2}" "$1" <"$work/commands" >"$work/held.log" 2>&1 &
   holder=$!
   on_exit "end_child $holder"
   exec 9>"$work/commands"
   echo length >&9
-  wait_until 60 grep -q MiB "$work/held.log" || fail "qemu-io does not open $1: $(cat "$work/held.log")"
+  wait_until 60 grep -qs MiB "$work/held.log" || fail "qemu-io does not open $1: $(cat "$work/held.log")"
 }
 release() {
   exec 9>&-
