@@ -44,7 +44,8 @@ std::string status_line(const StatusFacts& facts) {
   line += concat(": streaming ", job.ended() ? job.state : "");
   if (job.ended()) return job.error.empty() ? line : concat(line, ": ", job.error);
   const std::uint64_t percent = job.length == 0 ? 100 : job.offset * 100 / job.length;
-  line += concat(percent, " %, ", human_size(job.left), " left");
+  line += concat(percent, " %");
+  if (facts.provisioned) line += concat(", ", human_size(facts.provisioned->missing), " left");
   const std::string obstacle = job.obstacle();
   return obstacle.empty() ? line : concat(line, ", ", obstacle);
 }
