@@ -93,7 +93,7 @@ def load(seed, view, log, started):
     with open(log, "w", encoding="utf-8") as file:
         json.dump(allowed, file)
     print(f"   {len(allowed)} blocks, {sum(len(w.synced) for w in writers)} of them synced; "
-          f"ended by {writers[0].ended_by}")
+          f"ended by {', '.join(sorted({str(w.ended_by) for w in writers}))}")
     # ENOTCONN: the daemon is gone. ECONNABORTED: it went while a request was under way. EIO: what a loop device makes of it.
     ends = (5,) if device else (103, 107)
     return 0 if all(w.ended_by and w.ended_by.errno in ends for w in writers) else 1
