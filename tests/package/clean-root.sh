@@ -62,7 +62,8 @@ clean_root() {
     mv "$tar.new.tar" "$tar"
   fi
   mkdir "$root"
-  # Nodes and mountpoints come from below.
+  # A mount, onto itself, for programs inside that want a mount namespace of their own. Its nodes come from below.
+  mount --bind "$root" "$root"
   tar -C "$root" -x --xattrs --exclude='./dev/*' -f "$tar"
   # Mounts of its own, none of the host's directories.
   mount -t proc proc "$root/proc"

@@ -100,6 +100,7 @@ findmnt -n /srv/files
 echo 'written through fstab' >/srv/files/hello
 sync -f /srv/files
 echo "GUEST: fstab mounted the image and what is in it"
+systemd-analyze verify --man=no /lib/systemd/system/penstock@.service
 # What is on top brings the service up first.
 timeout 900 systemctl start srv-on\\x2dtop.mount
 systemctl is-active penstock@vm

@@ -73,7 +73,7 @@ inside sh -ec 'cd /tmp
 if [ "${PENSTOCK_PACKAGE_TESTS:-}" != none ]; then
   step "system tests against the installed program"
   quietly tools inside apt-get -q -y install --no-install-recommends qemu-utils qemu-system-common e2fsprogs xfsprogs \
-    btrfs-progs attr python3 procps util-linux mount fdisk fio strace binutils
+    btrfs-progs attr python3 python3-jsonschema procps util-linux mount fdisk fio strace binutils
   mkdir "$root/debs/source" "$root/debs/work"
   cp -r "$source_root"/{README.md,man,examples,tests} "$root/debs/source/"
   passed=0 failed=0 skipped=0
