@@ -72,6 +72,8 @@ clean_root() {
   mkdir -p "$root/dev/pts" "$root/dev/shm"
   mount -t devpts devpts "$root/dev/pts"
   mount -t tmpfs tmpfs "$root/dev/shm"
+  # As any system that was booted has it: fusermount3 looks there.
+  [ -e "$root/etc/mtab" ] || ln -s ../proc/self/mounts "$root/etc/mtab"
   cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
   # Nothing here has to survive a power cut but what the tests sync themselves.
   echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe"

@@ -75,7 +75,7 @@ if [ "${PENSTOCK_PACKAGE_TESTS:-}" != none ]; then
   quietly tools inside apt-get -q -y install --no-install-recommends qemu-utils qemu-system-common e2fsprogs xfsprogs \
     btrfs-progs attr python3 python3-jsonschema procps util-linux mount fdisk fio strace binutils
   mkdir "$root/debs/source" "$root/debs/work"
-  cp -r "$source_root"/{README.md,man,examples,tests} "$root/debs/source/"
+  cp -r "$source_root"/{README.md,man,examples,share,tests} "$root/debs/source/"
   passed=0 failed=0 skipped=0
   while read -r -a words; do
     if [ -n "${PENSTOCK_PACKAGE_TESTS:-}" ] && [[ " $PENSTOCK_PACKAGE_TESTS " != *" ${words[0]} "* ]]; then continue; fi
