@@ -22,11 +22,12 @@ one_round() {
   on_exit "end_child $writer"
   wait_until 120 test -e "$work/started" || fail "the load does not start"
   sleep "$(printf '0.%03d' "$wait")" # a moment, any moment
+  touch "$work/started.killed"
   kill -KILL "$daemon"
   wait "$daemon" 2>/dev/null || true
   wait "$writer" || fail "the load failed other than by the end of the mount"
   force_unmount "$mountpoint"
-  rm "$work/started"
+  rm "$work/started" "$work/started.killed"
 
   [[ "$options" == *lazy* ]] || check_no_corruption "$image"
   mount_image -f qcow2 "$image"

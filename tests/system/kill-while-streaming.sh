@@ -43,12 +43,13 @@ one_image() {
     fi
     doze
     at=$(copied_so_far)
+    [ $kill -gt 0 ] || touch "$work/started.killed"
     kill -KILL "$daemon"
     wait "$daemon" 2>/dev/null || true
     total=$((total + at))
     if [ $kill -eq 0 ]; then
       wait "$writer" || fail "the load failed other than by the end of the mount"
-      rm "$work/started"
+      rm "$work/started" "$work/started.killed"
       [ "$over" = mount ] || detach_loop "$loop" "$view"
     fi
     force_unmount "$mountpoint"

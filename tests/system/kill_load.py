@@ -4,12 +4,14 @@
 
     kill_load.py base SIZE FILE              a disk whose blocks say that they are old
     kill_load.py load SEED VIEW LOG STARTED  writes, punches and syncs from four threads until VIEW fails; then LOG says
-                                             what is allowed where. STARTED appears after the first sync.
+                                             what is allowed where. STARTED appears after the first sync;
+                                             STARTED.killed is there before the kill.
     kill_load.py verify LOG FILE             every block holds what LOG allows
     kill_load.py again LOG FILE              writes all blocks of LOG anew, syncs, and notes that in LOG
 """
 
 import ctypes
+import errno
 import json
 import os
 import random
@@ -50,6 +52,7 @@ class Writer(threading.Thread):
         self.synced = {}  # block -> what the last successful sync promised
         self.since = {}  # block -> what was tried after that
         self.ended_by = None
+        self.killed = False
 
     def run(self):
         sequence = 0
@@ -74,6 +77,7 @@ class Writer(threading.Thread):
                 open(self.started, "w").close()
         except OSError as error:
             self.ended_by = error
+            self.killed = os.path.exists(self.started + ".killed")
 
 
 def load(seed, view, log, started):
@@ -94,9 +98,10 @@ def load(seed, view, log, started):
         json.dump(allowed, file)
     print(f"   {len(allowed)} blocks, {sum(len(w.synced) for w in writers)} of them synced; "
           f"ended by {', '.join(sorted({str(w.ended_by) for w in writers}))}")
-    # ENOTCONN: the daemon is gone. ECONNABORTED: it went while a request was under way. EIO: what a loop device makes of it.
-    ends = (5,) if device else (103, 107)
-    return 0 if all(w.ended_by and w.ended_by.errno in ends for w in writers) else 1
+    # ENOTCONN: the daemon is gone. ECONNABORTED: it went while a request was under way. EIO: while it was taking one in or
+    # answering, or what a loop device makes of it.
+    ends = {errno.EIO} if device else {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO}
+    return 0 if all(w.killed and w.ended_by.errno in ends for w in writers) else 1
 
 
 def verify(log, name):
