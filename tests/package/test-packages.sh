@@ -23,7 +23,7 @@ clean_root
 everything() {
   find "$root" -xdev \( -path "$root/var/lib/dpkg" -o -path "$root/var/lib/apt" -o -path "$root/var/cache" \
     -o -path "$root/var/log" -o -path "$root/proc" -o -path "$root/sys" -o -path "$root/dev" \
-    -o -path "$root/run/mount" \) -prune -o -print | sort
+    -o -path "$root/run/mount" \) -prune -o -print | sed "s,^$root,," | sort
 }
 # What the packages depend on stays when they are purged: it belongs to the picture before.
 step "apt install ./*.deb"
@@ -38,7 +38,7 @@ install() { quietly install inside sh -c 'apt-get -q -y install /debs/*.deb'; }
 purge() { quietly purge inside apt-get -q -y purge penstock libpenstock0 libpenstock-dev penstock-doc; }
 # What standard input names must be this script's own.
 left_over() {
-  grep -v "^$root/debs\(/\|$\)" >"$work/left-over" || true
+  grep -v '^/debs\(/\|$\)' >"$work/left-over" || true
   [ ! -s "$work/left-over" ] || fail "left after the purge: $(cat "$work/left-over")"
 }
 install
@@ -73,7 +73,7 @@ inside sh -ec 'cd /tmp
 if [ "${PENSTOCK_PACKAGE_TESTS:-}" != none ]; then
   step "system tests against the installed program"
   quietly tools inside apt-get -q -y install --no-install-recommends qemu-utils qemu-system-common e2fsprogs xfsprogs \
-    btrfs-progs attr python3 python3-jsonschema procps util-linux mount fdisk fio strace binutils
+    btrfs-progs attr python3 python3-jsonschema procps util-linux mount fdisk fio strace binutils libfuse3-dev
   mkdir "$root/debs/source" "$root/debs/work"
   cp -r "$source_root"/{README.md,man,examples,share,tests} "$root/debs/source/"
   passed=0 failed=0 skipped=0
