@@ -15,16 +15,20 @@ namespace penstock::fuse {
 
 namespace {
 
-/// Handed to the kernel.
-constexpr std::array<std::string_view, 3> kKernelWords{"noexec", "noatime", "sync"};
-/// Without effect: nosuid, nodev and default_permissions are always on, FUSE keeps no access times, and the rest is for
-/// mount(8) and systemd, which read it from fstab(5).
-constexpr std::array<std::string_view, 17> kIgnoredWords{"nosuid",     "nodev",    "default_permissions",
-                                                         "exec",       "atime",    "relatime",
-                                                         "norelatime", "diratime", "nodiratime",
-                                                         "async",      "defaults", "auto",
-                                                         "noauto",     "nofail",   "_netdev",
-                                                         "nouser",     "lazytime"};
+/// Handed to the kernel, by libfuse (3.14), which knows no others that would change anything here.
+constexpr std::array<std::string_view, 4> kKernelWords{"noexec", "noatime", "sync", "dirsync"};
+/// Without effect: nosuid, nodev and default_permissions are always on, FUSE keeps no access times and has no mandatory
+/// locks, no link is in the view, and the rest is for mount(8) and systemd, which read it from fstab(5).
+constexpr std::array<std::string_view, 28> kIgnoredWords{"nosuid",      "nodev",       "default_permissions",
+                                                         "exec",        "atime",       "relatime",
+                                                         "norelatime",  "strictatime", "nostrictatime",
+                                                         "diratime",    "nodiratime",  "async",
+                                                         "defaults",    "auto",        "noauto",
+                                                         "nofail",      "_netdev",     "nouser",
+                                                         "lazytime",    "nolazytime",  "symfollow",
+                                                         "nosymfollow", "mand",        "nomand",
+                                                         "iversion",    "noiversion",  "silent",
+                                                         "loud"};
 
 struct Word {
   std::string name;

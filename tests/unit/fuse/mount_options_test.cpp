@@ -45,6 +45,13 @@ TEST(MountOptions, TakesWhatMountPassesOn) {
   EXPECT_EQ(options.kernel, (std::vector<std::string>{"noexec", "noatime"}));
 }
 
+TEST(MountOptions, TakesWhatMeansNothingToIt) {
+  const auto options = parsed(
+      "strictatime,nostrictatime,dirsync,symfollow,nosymfollow,lazytime,nolazytime,silent,loud,mand,nomand,iversion,"
+      "noiversion");
+  EXPECT_EQ(options.kernel, (std::vector<std::string>{"dirsync"}));
+}
+
 TEST(MountOptions, WhatIsUnknownOrNonsenseIsNamed) {
   for (const char* word :
        {"frobnicate", "frobnicate=1", "uid=", "uid", "uid=-1", "uid=4294967295", "mode=8", "mode=1000", "max_read=4095",
