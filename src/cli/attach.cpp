@@ -9,6 +9,7 @@
 #include "cli/human.hpp"
 #include "cli/loop_device.hpp"
 #include "cli/serve_image.hpp"
+#include "cli/size.hpp"
 
 #include "base/text.hpp"
 
@@ -17,6 +18,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <string>
 
 namespace penstock::cli {
 
@@ -70,6 +72,19 @@ class Attachment {
   std::string device_;
 };
 
+/// 4k is 4096.
+CLI::Validator sector_size() {
+  const auto in_bytes = [](std::string& text) -> std::string {
+    const auto size = parse_size(text);
+    if (!size || (*size != 512 && *size != 1024 && *size != 2048 && *size != 4096)) {
+      return concat("'", text, "' is not 512, 1024, 2048 or 4096");
+    }
+    text = std::to_string(*size);
+    return {};
+  };
+  return CLI::Validator(in_bytes, "{512,1024,2048,4096}");
+}
+
 int run_attach(const Flags& flags) {
   if (geteuid() != 0) {
     print_error("attach: loop devices are for root; run it as root, or use 'penstock mount', which gives a file");
@@ -94,7 +109,7 @@ void add_attach(CLI::App& app, Command& chosen) {
       ->add_option("--sector-size", flags->sector_size,
                    "Logical block size of the device in bytes (default: what the partition table was made for, or 512)")
       ->type_name("N")
-      ->check(CLI::IsMember({512U, 1024U, 2048U, 4096U}));
+      ->transform(sector_size());
   command->callback([flags, &chosen] { chosen.run = [flags] { return run_attach(*flags); }; });
 }
 

@@ -15,7 +15,7 @@
 
 #include <cstdlib>
 #include <memory>
-#include <vector>
+#include <utility>
 
 namespace penstock::cli {
 
@@ -30,17 +30,19 @@ Descriptor open_directory(const std::string& path) {
   return Descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
+std::vector<std::string> places_in(const std::string& runtime) {
+  std::vector<std::string> out;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(runtime.c_str()), closedir);
+  if (!entries) return out;
+  while (const dirent* entry = readdir(entries.get())) {
+    if (std::string_view(entry->d_name).starts_with(kPrefix)) out.push_back(concat(runtime, "/", entry->d_name));
+  }
+  return out;
+}
+
 /// What is left of attachments whose daemon was killed. One that a loop device still stands on is for `detach`.
 void remove_dead_places(const std::string& runtime) {
-  std::vector<std::string> found;
-  {
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(runtime.c_str()), closedir);
-    if (!entries) return;
-    while (const dirent* entry = readdir(entries.get())) {
-      if (std::string_view(entry->d_name).starts_with(kPrefix)) found.push_back(concat(runtime, "/", entry->d_name));
-    }
-  }
-  for (const std::string& directory : found) {
+  for (const std::string& directory : places_in(runtime)) {
     const Descriptor lock = open_directory(directory);
     if (!lock || flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
     const auto view = view_in(directory);
@@ -93,6 +95,28 @@ std::optional<std::string> view_in(const std::string& directory) {
     if (name != "." && name != "..") return concat(directory, "/", name);
   }
   return std::nullopt;
+}
+
+std::vector<std::string> views_without_device() {
+  std::vector<std::string> out;
+  const auto runtime = control::runtime_directory();
+  if (!runtime) return out;
+  const auto mounts = fuse::read_mounts();
+  for (const std::string& directory : places_in(*runtime)) {
+    auto view = view_in(directory);
+    if (view && fuse::mount_at(mounts, *view) && loops_over(*view).empty()) out.push_back(*std::move(view));
+  }
+  return out;
+}
+
+std::string view_of(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
+  if (!resolved || std::string_view(resolved.get()).find(concat("/", kPrefix)) == std::string_view::npos) return path;
+  const auto runtime = control::runtime_directory();
+  // A directory in the runtime directory, and nothing in it but a view.
+  const std::string directory = resolved.get();
+  if (!runtime || attach_directory_of(directory + '/', *runtime) != directory) return path;
+  return view_in(directory).value_or(path);
 }
 
 void clear_place(const std::string& directory) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace penstock::cli {
 
@@ -36,6 +37,12 @@ class AttachPlace {
 
 /// The file in a place; nothing when there is none.
 [[nodiscard]] std::optional<std::string> view_in(const std::string& directory);
+
+/// What is mounted in places and has no loop device over it; also of an attachment that is just being made.
+[[nodiscard]] std::vector<std::string> views_without_device();
+
+/// The file in `path` when that is a place; else `path`.
+[[nodiscard]] std::string view_of(const std::string& path);
 
 /// Removes a place that nobody serves any more, with a dead mount in it.
 void clear_place(const std::string& directory);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/daemon.hpp"
 
+#include "cli/attach_place.hpp"
 #include "cli/loop_device.hpp"
 
 #include "base/text.hpp"
@@ -12,7 +13,7 @@ namespace penstock::cli {
 Result<Daemon> Daemon::reach(const std::string& place) {
   // A loop device stands for the view that it was attached to.
   const auto loop = loop_name(place);
-  const std::string mountpoint = loop ? backing_file(*loop).value_or(place) : place;
+  const std::string mountpoint = loop ? backing_file(*loop).value_or(place) : view_of(place);
   const std::string socket = TRY(control::find_control_socket(mountpoint));
   auto client = control::Client::connect(socket);
   if (!client) return Failure(client.error().in(concat(mountpoint, ": cannot reach the daemon")));

@@ -59,14 +59,25 @@ Result<int> clear_dead(const std::string& name, const std::string& directory, co
   auto held = TRY(hold_unused(name));
   TRY(held.detach(std::chrono::seconds(30)));
   clear_place(directory);
-  return fail(ECONNABORTED, concat("/dev/", name, ": detached, but its daemon was gone (", reason.message(),
-                                   "); what was synced is in the image, later writes may be lost"));
+  // What to do about a dead mount has been done.
+  const std::string why = reason.is(ENOTCONN) ? "" : concat(" (", reason.message(), ")");
+  return fail(ECONNABORTED, concat("/dev/", name, ": detached, but its daemon was gone", why,
+                                   "; what was synced is in the image, later writes may be lost"));
+}
+
+/// After a mere 'losetup -d' nothing tells which image the device had; but what is mounted for no device can be named.
+std::string what_stays_mounted() {
+  std::string out;
+  for (const std::string& view : views_without_device()) {
+    out += concat(out.empty() ? "; mounted without a device, to be ended by 'penstock umount': " : ", ", view);
+  }
+  return out;
 }
 
 Result<int> detach(const Flags& flags, std::optional<milliseconds> deadline) {
   const std::string name = TRY(loop_name(flags.device));
   const auto label = TRY(loop_label(name));
-  if (!label) return fail(ENXIO, concat(flags.device, ": is not attached to anything"));
+  if (!label) return fail(ENXIO, concat(flags.device, ": is not attached to anything", what_stays_mounted()));
   const auto directory = attach_directory_of(*label, TRY(control::runtime_directory()));
   if (!directory) {
     return fail(EINVAL, concat(flags.device, ": was not attached by 'penstock attach', but to ", *label,

@@ -53,13 +53,14 @@ std::string without_backslashes(std::string_view text) {
 }
 
 /// Adds one mount option to the flags, or to what -o hands on.
-Result<> add_option(const std::string& option, const FlagLookup& lookup, MountCall& call, std::string& handed_on) {
+Result<> add_option(const std::string& option, const FlagLookup& lookup, const std::string& mountpoint, MountCall& call,
+                    std::string& handed_on) {
   const auto equals = option.find('=');
   const std::string name = option.substr(0, equals);
   if (name == "nofail") call.no_fail = true;
   if (is_one_of(kForOthers, name) || name.starts_with("x-") || name.starts_with("X-")) return {};
   if (name == "remount") {
-    return fail(EINVAL, "a mounted image cannot be remounted; unmount it and mount it again");
+    return fail(EINVAL, concat(mountpoint, ": a mounted image cannot be remounted; unmount it and mount it again"));
   }
   if (option == "discard" || option == "nodiscard") {
     call.arguments.emplace_back(option == "discard" ? "--discard=unmap" : "--discard=ignore");
@@ -109,7 +110,7 @@ Result<MountCall> read_mount_call(const std::vector<std::string>& words, const F
       places.push_back(word);
     } else if (word.starts_with("-o")) {
       for (const std::string& option : split_list(TRY(value_of(words, at)))) {
-        TRY(add_option(option, lookup, call, handed_on));
+        TRY(add_option(option, lookup, places[1], call, handed_on));
       }
     } else if (word.starts_with("-t")) {
       TRY(value_of(words, at));

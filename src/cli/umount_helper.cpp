@@ -28,11 +28,13 @@ Result<UmountCall> read_umount_call(const std::vector<std::string>& words) {
   UmountCall call;
   for (std::size_t at = 0; at < words.size(); ++at) {
     const std::string& word = words[at];
-    if (call.mountpoint.empty()) {
+    // umount(8) puts the mountpoint first, as an absolute path; by hand it is given in either order.
+    if (!word.starts_with('-')) {
+      if (!call.mountpoint.empty()) return fail(EINVAL, concat("umount: '", word, "' is one name too many"));
       call.mountpoint = word;
     } else if (word == "-t") {
       ++at;
-    } else if (word.size() > 1 && word[0] == '-' && word.find_first_not_of("flnrv", 1) == std::string::npos) {
+    } else if (word.size() > 1 && word.find_first_not_of("flnrv", 1) == std::string::npos) {
       call.lazy |= word.find('l') != std::string::npos;
       call.force |= word.find('f') != std::string::npos;
       call.verbose |= word.find('v') != std::string::npos;
@@ -49,7 +51,12 @@ Result<> unmount_only(const UmountCall& call) {
   const int flags = UMOUNT_NOFOLLOW | (call.lazy ? MNT_DETACH : 0) | (call.force ? MNT_FORCE : 0);
   if (umount2(call.mountpoint.c_str(), flags) == 0) return {};
   const int number = errno;
-  const auto mount = fuse::mount_at(fuse::read_mounts(), call.mountpoint);
+  const auto mounts = fuse::read_mounts();
+  const auto mount = fuse::mount_at(mounts, call.mountpoint);
+  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(call.mountpoint.c_str(), nullptr), std::free);
+  if (number == EINVAL && !mount && resolved && !fuse::mount_at(mounts, resolved.get())) {
+    return fail(EINVAL, concat(call.mountpoint, ": no file system is mounted there"));
+  }
   if (number != EPERM || !mount) return system_failure(concat(call.mountpoint, ": cannot unmount"), number);
   return fuse::unmount(*mount, call.lazy ? fuse::Unmount::detach : fuse::Unmount::unless_busy);
 }

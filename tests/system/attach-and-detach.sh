@@ -147,7 +147,7 @@ detach 'closed'
 
 say "a table made for 4096-byte sectors, and --sector-size"
 qemu-img create -q -f qcow2 "$work/large.qcow2" 64M
-attach --sector-size 4096 "$work/large.qcow2"
+attach --sector-size 4k "$work/large.qcow2"
 [ "$(blockdev --getss "$loop")" -eq 4096 ] || fail "--sector-size"
 printf 'label: gpt\nsize=16M\n' | sfdisk -q --no-tell-kernel "$loop" >/dev/null
 detach 'closed'
@@ -176,6 +176,7 @@ loops() { losetup -n -O NAME,BACK-FILE | grep -F /run/penstock/ | sort || true; 
 places_before=$(places)
 loops_before=$(loops)
 must_fail 'No such file' "$penstock" attach "$work/nosuch.qcow2"
+must_fail "--sector-size: '8k' is not 512, 1024, 2048 or 4096" "$penstock" attach --sector-size 8k "$image"
 must_fail 'sector-size' "$penstock" attach --sector-size 1000 "$image"
 must_fail 'read-only' "$penstock" attach -r --stream "$image"
 status=0
@@ -205,12 +206,21 @@ is_free
 qemu-img convert -f qcow2 -O raw "$image" "$work/got.raw"
 cmp "$work/piece" <(tail -c +$((3600 * 65536 + 1)) "$work/got.raw" | head -c 65536) || fail "cached writes are lost"
 
+say "detached by losetup alone: what stays mounted is named, and its directory stands for it"
+attach "$image"
+losetup -d "$loop"
+wait_until 60 detached || fail "$loop is still attached"
+must_fail "$view" "$penstock" detach "$loop"
+"$penstock" umount "$(dirname "$view")" >/dev/null || fail "umount of the directory"
+is_free
+check_clean "$image"
+
 say "a killed daemon: detach clears what is left, and says so"
 attach "$image"
 daemon=$("$penstock" status --json "$loop" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 kill -KILL "$daemon"
 wait_until 60 is_gone "$daemon"
-must_fail 'daemon was gone' "$penstock" detach "$loop"
+must_fail 'daemon was gone; what was synced is in the image' "$penstock" detach "$loop"
 is_free
 check_no_corruption "$image"
 

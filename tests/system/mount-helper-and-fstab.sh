@@ -81,10 +81,12 @@ closed
 say "over a file"
 touch "$work/file"
 on_exit "force_unmount '$work/file'"
-mount -t penstock -r "$image" "$work/file"
+mount -t penstock -r -o strictatime,dirsync,nosymfollow,lazytime,nolazytime,silent,mand,nomand,iversion,noiversion \
+  "$image" "$work/file"
 [ "$(stat -c %s "$work/file")" -eq $((64 << 20)) ] || fail "not over the file"
 grep -qE " $work/file fuse.penstock ro" /proc/self/mounts || fail "-r is not read-only"
-umount "$work/file"
+/sbin/umount.penstock -r "$work/file"
+not is_mounted "$work/file" || fail "umount.penstock -r"
 closed
 
 say "what is refused"
@@ -92,8 +94,11 @@ exits 32 'No such file' mount -t penstock "$work/nosuch.qcow2" "$place"
 exits 1 'unknown mount option' mount -t penstock -o nosuchoption "$image" "$place"
 exits 1 'needs' mount -t penstock -o threads "$image" "$place"
 exits 1 '--threads' mount -t penstock -o threads=1000 "$image" "$place"
+helper=/sbin/umount.penstock
+exits 32 "penstock: $place: no file system is mounted there" "$helper" "$place"
+exits 1 "'$place' is one name too many" "$helper" "$place" "$place"
 mount -t penstock "$image" "$place"
-exits 1 'remounted' mount -o remount,ro "$place"
+exits 1 "penstock: $place: a mounted image cannot be remounted" mount -o remount,ro "$place"
 "$penstock" status "$place" >/dev/null || fail "a refused remount ended the mount"
 mount -o remount,bind,ro "$place"
 ! dd if=/dev/zero of="$place/disk.raw" bs=512 count=1 conv=notrunc status=none 2>/dev/null || fail "bind,ro can be written"
