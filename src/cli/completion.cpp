@@ -50,11 +50,22 @@ _penstock_mountpoints() {
     if [[ $type == fuse.penstock ]]; then printf '%b\n' "${path//\\/\\0}"; fi
   done </proc/self/mounts
 }
+
+# Each loop device that 'penstock attach' made on a line.
+_penstock_devices() {
+  local file backing
+  for file in /sys/block/loop*/loop/backing_file; do
+    backing=''
+    { IFS= read -r backing <"$file"; } 2>/dev/null
+    file=${file#/sys/block/}
+    [[ $backing != */penstock/attach-* ]] || printf '/dev/%s\n' "${file%%/*}"
+  done
+}
 )sh";
 
 constexpr std::string_view kBashTail = R"sh(
 _penstock() {
-  local current=${COMP_WORDS[COMP_CWORD]} command='' expects='' position=0 index word offers=()
+  local current=${COMP_WORDS[COMP_CWORD]} command='' expects='' first='' position=0 index word offers=()
   COMPREPLY=()
   # Bash takes --flag=value apart.
   [[ $current != '=' ]] || current=''
@@ -68,6 +79,7 @@ _penstock() {
     elif [[ -z $command ]]; then
       command=$word
     else
+      [[ $position -gt 0 ]] || first=$word
       position=$((position + 1))
     fi
   done
@@ -77,7 +89,7 @@ _penstock() {
     elif [[ -z $command ]]; then
       expects="words $(_penstock_commands)"
     else
-      expects=$(_penstock_position "$command" "$position")
+      expects=$(_penstock_position "$command" "$position" "$first")
     fi
   fi
   case $expects in
@@ -92,6 +104,7 @@ _penstock() {
       done < <(_penstock_mountpoints)
       compopt -o filenames 2>/dev/null
       ;;
+    device) mapfile -t offers < <(compgen -W "$(_penstock_devices)" -- "$current") ;;
   esac
   COMPREPLY=("${offers[@]}")
 }
@@ -111,6 +124,8 @@ std::string bash_value(const ValueModel& value) {
       return "file";
     case ValueKind::mountpoint:
       return "mountpoint";
+    case ValueKind::device:
+      return "device";
   }
   return {};
 }
@@ -136,9 +151,14 @@ std::string bash_script(const CLI::App& app, const std::vector<CommandModel>& co
       values += concat("    ", joined(patterns, " | "), ") echo ", single_quoted(bash_value(option.value)), " ;;\n");
     }
     for (std::size_t at = 0; at < command.positionals.size(); ++at) {
+      const ValueModel& value = command.positionals[at].value;
       const bool last = at + 1 == command.positionals.size();
-      positions += concat("    '", command.name, " '", last ? "*" : concat(at), ") echo ",
-                          single_quoted(bash_value(command.positionals[at].value)), " ;;\n");
+      // "[SPEED] MOUNTPOINT": another word comes before, after the action of that name.
+      if (value.name.starts_with("[SPEED]")) {
+        positions += concat("    '", command.name, " ", at, " speed') echo 'text' ;;\n");
+      }
+      positions += concat("    '", command.name, last ? " '*" : concat(" ", at, " '*"), ") echo ",
+                          single_quoted(bash_value(value)), " ;;\n");
     }
   }
   const auto function = [](std::string_view name, std::string_view word, const std::string& cases) {
@@ -146,7 +166,7 @@ std::string bash_script(const CLI::App& app, const std::vector<CommandModel>& co
   };
   return concat(kBashHead, "\n_penstock_commands() { echo ", single_quoted(names), "; }\n",
                 function("_penstock_flags", "$1", flags), function("_penstock_value", "$1", values),
-                function("_penstock_position", "\"$1 $2\"", positions), kBashTail);
+                function("_penstock_position", "\"$1 $2 $3\"", positions), kBashTail);
 }
 
 constexpr std::string_view kZshTail = R"sh(
@@ -168,6 +188,7 @@ std::string zsh_action(const ValueModel& value) {
     case ValueKind::words:
       return concat(":", value.name, ":(", joined(value.words), ")");
     case ValueKind::file:
+    case ValueKind::device:
       return concat(":", value.name, ":_files");
     case ValueKind::mountpoint:
       return concat(":", value.name, ":_penstock_mountpoints");
@@ -245,6 +266,7 @@ std::string fish_value(const ValueModel& value) {
     case ValueKind::words:
       return concat(" -x -a ", fish_quoted(joined(value.words)));
     case ValueKind::file:
+    case ValueKind::device:
       return " -r -F";
     case ValueKind::mountpoint:
       return " -x -a '(__penstock_mountpoints)'";
@@ -272,7 +294,8 @@ std::string fish_script(const CLI::App& app, const std::vector<CommandModel>& co
                   '\n', fish_options(command.options, condition));
     for (const auto& positional : command.positionals) {
       const auto& value = positional.value;
-      if (value.kind == ValueKind::file) out += concat("complete -c penstock -n '", condition, "' -F\n");
+      if (value.kind == ValueKind::file || value.kind == ValueKind::device)
+        out += concat("complete -c penstock -n '", condition, "' -F\n");
       const std::string offer = value.kind == ValueKind::words        ? fish_quoted(joined(value.words))
                                 : value.kind == ValueKind::mountpoint ? "'(__penstock_mountpoints)'"
                                                                       : "";

@@ -39,7 +39,8 @@ ValueModel value_of(const CLI::Option& option, const std::string& command) {
   } else {
     constexpr std::array<std::string_view, 8> kFiles{"FILE",   "IMAGE",  "IMAGE1",  "IMAGE2",
                                                      "SOURCE", "TARGET", "BACKING", "BASE"};
-    if (std::ranges::find(kFiles, out.name) != kFiles.end() || ends_with("DEVICE")) out.kind = ValueKind::file;
+    if (std::ranges::find(kFiles, out.name) != kFiles.end()) out.kind = ValueKind::file;
+    if (ends_with("DEVICE")) out.kind = ValueKind::device;
   }
   return out;
 }

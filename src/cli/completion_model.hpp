@@ -15,6 +15,7 @@ enum class ValueKind : std::uint8_t {
   words,       ///< one of a few
   file,        ///< or a directory
   mountpoint,  ///< where penstock has mounted something
+  device,      ///< a loop device that penstock attached
 };
 
 struct ValueModel {

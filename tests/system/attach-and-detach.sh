@@ -58,6 +58,8 @@ attach "$image"
 [ "$(losetup -n -O AUTOCLEAR "$loop" | tr -d ' ')" = 0 ] || fail "autoclear"
 [ "$(stat -c %a "$(dirname "$view")")" = 700 ] || fail "others may look at $(dirname "$view")"
 "$penstock" status "$loop" | has -F "$image" || fail "status of the device"
+bash -c 'source <("$1" --print-completion bash); _penstock_devices' bash "$penstock" | has -Fx "$loop" ||
+  fail "the completion of detach does not know the device"
 random_bytes 1 $((8 << 20)) "$work/data"
 dd if="$work/data" of="$loop" bs=1M seek=100 oflag=direct status=none
 before=$(host_bytes "$image")

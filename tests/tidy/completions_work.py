@@ -43,12 +43,13 @@ def flags(command):
 
 
 class Bash:
-    def __init__(self, script):
+    def __init__(self, script, before=""):
         self.script = script
+        self.before = before
 
     def offers(self, *words, cwd=None):
         """What is offered for the last word."""
-        code = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _penstock; '
+        code = (f'source "$1"; {self.before} shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _penstock; '
                 'printf "%s\\n" "${COMPREPLY[@]}"')
         return run("bash", "--norc", "-c", code, "bash", self.script, "penstock", *words, cwd=cwd).split("\n")[:-1]
 
@@ -110,6 +111,16 @@ def check_bash_only(bash):
     }.items():
         if set(bash.offers(*words)) != wanted:
             problems.append(f"Bash: {words} gives {bash.offers(*words)}")
+    used = Bash(bash.script, "_penstock_mountpoints() { echo /here; }; _penstock_devices() { echo /dev/loop77; };")
+    for words, wanted in {
+            ("detach", ""): ["/dev/loop77"],
+            ("stream", "stop", ""): ["/here"],
+            ("stream", "speed", ""): [],
+            ("stream", "speed", "5M", ""): ["/here"],
+    }.items():
+        # Nothing at all is one empty line.
+        if [offer for offer in used.offers(*words) if offer] != wanted:
+            problems.append(f"Bash: {words} gives {used.offers(*words)}, not {wanted}")
     return problems
 
 
