@@ -196,12 +196,12 @@ Result<> unmount(const MountEntry& mount, Unmount how) {
   return Failure(done.error().in(current->path));
 }
 
-Result<> announce_size(const MountEntry& mount, std::uint64_t size) {
+Result<> announce_size(const MountEntry& mount, const std::string& name, std::uint64_t size) {
   const auto current = find_again(read_mounts(), mount);
   if (!current) return fail(ENOENT, "the mount is gone");
-  if (truncate(current->path.c_str(), static_cast<off_t>(size)) == 0) return {};
-  return system_failure(concat("cannot tell the kernel the size of ", current->path,
-                               ", which -o writeback needs; mount at a directory instead"));
+  const std::string path = name.empty() ? current->path : concat(current->path, "/", name);
+  if (truncate(path.c_str(), static_cast<off_t>(size)) == 0) return {};
+  return system_failure(concat("cannot tell the kernel the size of ", path, ", which -o writeback needs"));
 }
 
 }  // namespace penstock::fuse

@@ -51,9 +51,10 @@ enum class Unmount : std::uint8_t {
 /// Errors: EBUSY while files are open or another mount lies over it.
 [[nodiscard]] Result<> unmount(const MountEntry& mount, Unmount how);
 
-/// Tells the kernel that the file at which `mount` was made has `size` bytes. With the writeback cache the kernel
-/// believes in its own idea of the size, which for the root of a mount begins with 0; setting it is the one way to tell
-/// it. Only while the file system is served.
-[[nodiscard]] Result<> announce_size(const MountEntry& mount, std::uint64_t size);
+/// Tells the kernel that file `name` of `mount`, or the file at which that was made when it is empty, has `size` bytes.
+/// With the writeback cache the kernel believes in its own idea of the size, which for the root of a mount begins with
+/// 0 and which writes behind the end change; setting it is the one way to tell it. What it keeps behind `size` is
+/// dropped. Only while the file system is served.
+[[nodiscard]] Result<> announce_size(const MountEntry& mount, const std::string& name, std::uint64_t size);
 
 }  // namespace penstock::fuse

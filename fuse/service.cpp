@@ -7,6 +7,7 @@
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
 #include "fuse/disk_picture.hpp"
+#include "fuse/patience.hpp"
 #include "fuse/report.hpp"
 #include "fuse/sandbox.hpp"
 #include "fuse/session.hpp"
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,31 +57,6 @@ std::string absolute(const std::string& path) {
   return resolved ? resolved.get() : path;
 }
 
-/// Something that looks at every new mount, or a loop device that lets go of its file only after losetup(8) has
-/// returned, may hold the view for a moment.
-Result<> unmount_patiently(const Session& session) {
-  constexpr std::chrono::milliseconds kPatience{500};
-  constexpr std::chrono::milliseconds kPause{25};
-  const auto give_up = std::chrono::steady_clock::now() + kPatience;
-  for (;;) {
-    auto done = session.unmount(Unmount::unless_busy);
-    if (done || !done.error().is(EBUSY) || std::chrono::steady_clock::now() > give_up) return done;
-    std::this_thread::sleep_for(kPause);
-  }
-}
-
-/// Closes the image. Nobody can ask again, so that it is tried again when memory is short.
-Result<> close_patiently(Image& image) {
-  constexpr int kTries = 50;
-  constexpr std::chrono::milliseconds kPause{100};
-  for (int i = 0; i < kTries; ++i) {
-    const auto flushed = or_out_of_memory([&image] { return image.flush(); });
-    if (flushed || !flushed.error().is(ENOMEM)) break;
-    std::this_thread::sleep_for(kPause);
-  }
-  return or_out_of_memory([&image] { return image.close(); });
-}
-
 /// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
 /// signals, the main thread waits for the slots and then closes the image. The attendant never outlives the session.
 class Service {
@@ -106,7 +83,9 @@ class Service {
   Result<> serve_until_unmounted(const Ready& ready);
   /// Whether the view answers, asked as anybody else would.
   Result<> probe() const;
-  /// To a kernel that takes nobody's word for it.
+  /// With the writeback cache: tells the kernel the size where it does not know it, at once and after every write
+  /// behind the end, which it would else take for data that the disk has.
+  Result<> keep_size_known();
   Result<> announce_size() const;
   Result<> quit();
   void on_signal();
@@ -116,6 +95,7 @@ class Service {
   const ServeOptions& options_;
   const std::vector<LayerInfo> layers_;
   Descriptor signals_;
+  Descriptor size_in_doubt_;  ///< counts writes behind the end; with the writeback cache alone
   std::unique_ptr<control::Server> control_;
   std::unique_ptr<Trace> trace_;
   std::unique_ptr<View> view_;
@@ -142,6 +122,14 @@ Result<> Service::start() {
                    .mode = options_.mount.mode.value_or(0600),
                    .trace = trace_.get()};
   if (read_only) view.mode &= ~static_cast<mode_t>(0222);
+  if (options_.mount.writeback && !read_only) {
+    size_in_doubt_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!size_in_doubt_) return system_failure("cannot make an event counter");
+    view.on_write_behind_end = [counter = size_in_doubt_.get()] {
+      const std::uint64_t one = 1;
+      static_cast<void>(!::write(counter, &one, sizeof one));
+    };
+  }
   view_ = TRY(View::make(*image_, view));
   const std::string& top = layers_.front().path;
   system_ =
@@ -360,15 +348,24 @@ Result<> Service::probe() const {
   return system_failure(concat("the view ", path, " cannot be read"));
 }
 
+Result<> Service::keep_size_known() {
+  if (!size_in_doubt_) return {};
+  control_->watch(size_in_doubt_.get(), [this] {
+    std::uint64_t times = 0;
+    static_cast<void>(!::read(size_in_doubt_.get(), &times, sizeof times));
+    if (const auto done = announce_size(); !done) log_limited(LogLevel::warning, done.error().message());
+  });
+  return options_.mountpoint.directory ? Result<>() : announce_size();
+}
+
 Result<> Service::announce_size() const {
-  if (!options_.mount.writeback || options_.mountpoint.directory || !image_->writable()) return {};
-  return session_->announce_size(view_->size());
+  return session_->announce_size(system_->name, view_->size());
 }
 
 Result<> Service::serve_until_unmounted(const Ready& ready) {
   std::jthread attendant([this, &ready] {
     auto answers = probe();
-    if (answers) answers = announce_size();
+    if (answers) answers = keep_size_known();
     if (!answers) {
       probe_failure_ = std::move(answers).error();
       slots_->stop();

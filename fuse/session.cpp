@@ -179,8 +179,8 @@ void Session::sync() const {
   close(root);
 }
 
-Result<> Session::announce_size(std::uint64_t size) const {
-  return helper_ != nullptr ? helper_->announce_size(entry_, size) : fuse::announce_size(entry_, size);
+Result<> Session::announce_size(const std::string& name, std::uint64_t size) const {
+  return helper_ != nullptr ? helper_->announce_size(entry_, name, size) : fuse::announce_size(entry_, name, size);
 }
 
 void Session::end() {

@@ -55,7 +55,7 @@ class Session {
   /// so. The answer to its first request can only ask for less, so this comes after that.
   void read_further_ahead() const;
   /// As fuse::announce_size(), with the right to do so. Any thread, while the slots serve.
-  [[nodiscard]] Result<> announce_size(std::uint64_t size) const;
+  [[nodiscard]] Result<> announce_size(const std::string& name, std::uint64_t size) const;
   /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
   void end();
 

@@ -20,7 +20,9 @@ struct Unmounter::Question {
   std::uint64_t id = 0;
   std::array<char, 32> device{};
   Task task = Task::sync;
-  std::uint64_t size = 0;  // of the file to announce, in bytes
+  // Of the file whose size is to be announced.
+  std::uint64_t size = 0;
+  std::array<char, 256> name{};
 };
 
 struct Unmounter::Answer {
@@ -88,6 +90,7 @@ void Unmounter::serve(int socket) {
     if (got < 0 && errno == EINTR) continue;
     if (got != static_cast<ssize_t>(sizeof question)) _exit(0);
     question.device.back() = '\0';
+    question.name.back() = '\0';
     const MountEntry mount{.id = question.id, .path = {}, .device = question.device.data()};
     if (!only) only = mount;
     Result<> done;
@@ -96,7 +99,7 @@ void Unmounter::serve(int socket) {
     } else if (question.task == Task::sync) {
       sync_mount(mount);
     } else if (question.task == Task::announce_size) {
-      done = fuse::announce_size(mount, question.size);
+      done = fuse::announce_size(mount, question.name.data(), question.size);
     } else {
       done = fuse::unmount(mount, question.task == Task::detach ? Unmount::detach : Unmount::unless_busy);
     }
@@ -109,8 +112,9 @@ void Unmounter::serve(int socket) {
   }
 }
 
-Result<> Unmounter::ask(Task task, const MountEntry& mount, std::uint64_t size) {
+Result<> Unmounter::ask(Task task, const MountEntry& mount, const std::string& name, std::uint64_t size) {
   Question question{.id = mount.id, .task = task, .size = size};
+  put(question.name, name);
   put(question.device, mount.device);
   Answer answer;
   const MutexLock lock(mutex_);
@@ -127,8 +131,8 @@ Result<> Unmounter::unmount(const MountEntry& mount, Unmount how) {
   return ask(how == Unmount::detach ? Task::detach : Task::unmount_unless_busy, mount);
 }
 
-Result<> Unmounter::announce_size(const MountEntry& mount, std::uint64_t size) {
-  return ask(Task::announce_size, mount, size);
+Result<> Unmounter::announce_size(const MountEntry& mount, const std::string& name, std::uint64_t size) {
+  return ask(Task::announce_size, mount, name, size);
 }
 
 void Unmounter::sync(const MountEntry& mount) {

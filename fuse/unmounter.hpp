@@ -24,14 +24,14 @@ class Unmounter {
   /// Writes out the pages of all mappings, and returns when the file system has taken them.
   void sync(const MountEntry& mount);
   /// As fuse::announce_size().
-  [[nodiscard]] Result<> announce_size(const MountEntry& mount, std::uint64_t size);
+  [[nodiscard]] Result<> announce_size(const MountEntry& mount, const std::string& name, std::uint64_t size);
 
  private:
   explicit Unmounter(int socket) : socket_(socket) {}
   enum class Task : std::uint8_t { unmount_unless_busy, detach, sync, announce_size };
   struct Question;
   struct Answer;
-  [[nodiscard]] Result<> ask(Task task, const MountEntry& mount, std::uint64_t size = 0);
+  [[nodiscard]] Result<> ask(Task task, const MountEntry& mount, const std::string& name = {}, std::uint64_t size = 0);
   [[noreturn]] static void serve(int socket);
 
   Mutex mutex_;

@@ -123,6 +123,17 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> out) {
 }
 
 Result<std::size_t> View::write(std::uint64_t offset, std::span<const std::byte> in) {
+  Statistics::Request request(statistics_, RequestKind::write, offset, in.size());
+  auto written = write_inside(offset, in);
+  if (written) {
+    request.succeeded(*written);
+  } else {
+    request.failed(written.error().number());
+  }
+  return written;
+}
+
+Result<std::size_t> View::write_inside(std::uint64_t offset, std::span<const std::byte> in) {
   TRY(require_writable());
   if (in.empty()) return 0;
   if (!fits(offset, in.size(), size())) {
@@ -131,25 +142,32 @@ Result<std::size_t> View::write(std::uint64_t offset, std::span<const std::byte>
       TRY(grow_to(offset + in.size()));
     } else {
       const std::uint64_t end = size();
+      if (options_.on_write_behind_end) options_.on_write_behind_end();
       // A zero-byte success would make the writer try again for ever.
       if (offset >= end) return fail(ENOSPC, "the write begins at or behind the end of the disk");
       in = in.first(std::min<std::uint64_t>(in.size(), end - offset));
     }
   }
-  Statistics::Request request(statistics_, RequestKind::write, offset, in.size());
-  auto written = image_.write({offset}, in);
+  const auto written = image_.write({offset}, in);
   statistics_.mark_written(offset, in.size(), size());
   // Afterwards, and even when it failed: a sync() that began meanwhile has not made all of it durable.
   touch();
-  if (!written) {
-    request.failed(written.error().number());
-    return Failure(std::move(written).error());
-  }
-  request.succeeded(in.size());
+  if (!written) return Failure(written.error());
   return in.size();
 }
 
 Result<> View::allocate(int mode, std::uint64_t offset, std::uint64_t length) {
+  Statistics::Request request(statistics_, RequestKind::zero, offset, length);
+  auto done = allocate_inside(mode, offset, length);
+  if (done) {
+    request.succeeded(*done);
+    return {};
+  }
+  request.failed(done.error().number());
+  return Failure(std::move(done).error());
+}
+
+Result<std::uint64_t> View::allocate_inside(int mode, std::uint64_t offset, std::uint64_t length) {
   TRY(require_writable());
   const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   const int what = mode & ~FALLOC_FL_KEEP_SIZE;
@@ -163,19 +181,14 @@ Result<> View::allocate(int mode, std::uint64_t offset, std::uint64_t length) {
     TRY(grow_to(offset + length));
   }
   const GuestRange inside = GuestRange{{offset}, length}.intersection({{0}, size()});
-  if (inside.empty()) return {};
-  Statistics::Request request(statistics_, RequestKind::zero, inside.offset.value, inside.length);
+  if (inside.empty()) return 0;
   const bool unmap = what == FALLOC_FL_PUNCH_HOLE && options_.discard == DiscardPolicy::unmap;
-  auto done =
+  const auto done =
       what == 0 ? image_.allocate(inside) : image_.write_zeroes(inside, unmap ? Zeroing::may_unmap : Zeroing::keep);
   touch();
   statistics_.mark_written(inside.offset.value, inside.length, size());
-  if (done) {
-    request.succeeded(inside.length);
-  } else {
-    request.failed(done.error().number());
-  }
-  return done;
+  if (!done) return Failure(done.error());
+  return inside.length;
 }
 
 Result<std::uint64_t> View::seek(Seek what, std::uint64_t offset) {

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,8 @@ struct ViewOptions {
   gid_t gid = 0;
   mode_t mode = 0600;      ///< permission bits
   Trace* trace = nullptr;  ///< where requests are recorded; must live as long as the view
+  /// Called, on any thread, when a write does not fit a disk of fixed size. Must not wait.
+  std::function<void()> on_write_behind_end;
 };
 
 enum class Seek : std::uint8_t { data, hole };
@@ -90,6 +93,9 @@ class View {
   View(Image& image, const ViewOptions& options, std::uint64_t size_unit, int host);
 
   Result<> require_writable() const;
+  /// As write() and allocate(), which count what these do; bytes that were zeroed.
+  Result<std::size_t> write_inside(std::uint64_t offset, std::span<const std::byte> in);
+  Result<std::uint64_t> allocate_inside(int mode, std::uint64_t offset, std::uint64_t length);
   Result<> resize(std::uint64_t size);
   /// Grows the image to at least `end`; any thread, one at a time.
   Result<> grow_to(std::uint64_t end);

@@ -35,7 +35,8 @@ Result<std::string> let_finish(Daemon& daemon, std::optional<milliseconds> deadl
   const StatusFacts facts = TRY(daemon.status());
   switch (first_step(facts)) {
     case FirstStep::none:
-      return std::string();
+      return facts.read_only && facts.layers.size() > 1 ? "mounted read-only: it still needs its backing file"
+                                                        : std::string();
     case FirstStep::start:
       TRY(daemon.job("block-stream"));
       break;

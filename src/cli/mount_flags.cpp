@@ -69,6 +69,9 @@ Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fus
   TRY(interpret_tracing(flags, serve));
   TRY(interpret_streaming(flags, image.writable, serve));
   if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
+  if (serve.resizable && serve.mount.writeback) {
+    return fail(EINVAL, "--resizable does not go with -o writeback, where the kernel decides on sizes of its own");
+  }
   return {};
 }
 

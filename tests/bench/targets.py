@@ -131,8 +131,9 @@ class Qemu(Target):
 
     def open(self):
         self.file = self.point()
-        layers = "driver={},node-name=n,file.driver=file,file.aio={},file.filename={}".format(
-            self.format, self.aio, self.image)
+        # discard=unmap: punches are to give room back, as ours do.
+        layers = ("driver={},node-name=n,discard=unmap,file.driver=file,file.discard=unmap,file.aio={},"
+                  "file.filename={}").format(self.format, self.aio, self.image)
         self.start("qemu-storage-daemon", "--blockdev", layers, "--export",
                    f"type=fuse,id=e,node-name=n,mountpoint={self.file},writable=on")
         wait_for(lambda: mounted(self.file), "qemu-storage-daemon")

@@ -97,6 +97,13 @@ exits 0 'finalised' "$penstock" umount --wait "$mountpoint"
 check_clean "$image"
 compare_with_raw "$image" "$base"
 
+say "what cannot be completed is not said to be"
+fresh
+unmount_image >/dev/null
+mount_image --read-only -f qcow2 "$image"
+exits 1 'read-only: it still needs its backing file' "$penstock" umount --wait "$mountpoint"
+not is_mounted "$mountpoint" || fail "still mounted"
+
 say "^C ends the waiting, not the mount"
 fresh
 "$penstock" stream start --speed 256K "$mountpoint"

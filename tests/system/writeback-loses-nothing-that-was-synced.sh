@@ -55,6 +55,24 @@ done
 qemu-img convert -O raw disk.qcow2 again.raw
 [ "$(sum_of again.raw)" = "$unchanged" ] || fail "the image changed"
 
+say "behind the end: refused at fsync, and then the size is as before"
+is_64m() { [ "$(stat -c %s "$1")" -eq $((64 << 20)) ]; }
+must_fail 'does not go with -o writeback' "$penstock" mount --resizable -o writeback disk.qcow2 at
+for place in at "$mountpoint"; do
+  for sandbox in on off; do
+    "$penstock" mount --sandbox=$sandbox -f qcow2 -o writeback disk.qcow2 "$place"
+    file=$place
+    [ -f "$place" ] || file=$place/disk.raw
+    must_fail 'No space left' dd if=wanted of="$file" bs=1M seek=62 conv=notrunc,fsync
+    wait_until 60 is_64m "$file" || fail "$file, sandbox $sandbox: has $(stat -c %s "$file") bytes"
+    [ "$(tail -c +$(((62 << 20) + 1)) "$file" | sha256sum)" = "$(head -c 2M wanted | sha256sum)" ] ||
+      fail "what fits was not written"
+    errors=$("$penstock" status --prometheus "$file" | sed -n 's/.*errors_total{.*kind="write"} //p')
+    [ "$errors" -gt 0 ] || fail "counts $errors errors of writes"
+    "$penstock" umount "$place" >/dev/null
+  done
+done
+
 say "what was synced is there after a kill"
 random_bytes 8 $((3 * 1048576)) again
 mount_in_foreground -f qcow2 -o writeback disk.qcow2

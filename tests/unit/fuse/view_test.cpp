@@ -62,6 +62,17 @@ TEST(View, AFixedViewDoesNotGrow) {
   EXPECT_EQ(disk.view->size(), kSize);
 }
 
+TEST(View, WhatIsRefusedCountsAsAnErrorToo) {
+  int behind_end = 0;
+  const Disk disk({.on_write_behind_end = [&behind_end] { ++behind_end; }});
+  EXPECT_ERRNO(disk.view->write(kSize, filled(1)), ENOSPC);
+  EXPECT_ERRNO(disk.view->allocate(0, 0, kSize + 1), EFBIG);
+  EXPECT_EQ(behind_end, 1);
+  const auto counted = disk.view->statistics().block_stats();
+  EXPECT_EQ(counted["failed_wr_operations"], 1) << counted;
+  EXPECT_EQ(counted["failed_unmap_operations"], 1) << counted;
+}
+
 TEST(View, PunchingAndZeroingReachTheEndAndNoFurther) {
   const Disk disk({});
   for (const int mode : {kPunch, kZeroKeep}) {
