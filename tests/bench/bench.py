@@ -56,8 +56,7 @@ def print_row(workload, found, targets):
               for target in targets if (workload.name, target) in found}
     line = f"{workload.name:42}" + "".join(f"{median[target]:11.0f}" if target in median else f"{'-':>11}"
                                            for target in targets)
-    cpu = statistics.median(cpu for _, cpu, _ in found[workload.name, "penstock"])
-    line += f"{workload.unit:>7}{cpu:8.1f}"
+    line += f"{workload.unit:>7}"
     for other, least in workload.bars:
         if other.startswith("="):
             if (other[1:], "penstock") not in found:
@@ -70,6 +69,17 @@ def print_row(workload, found, targets):
             continue
         ratio = median["penstock"] / base
         line += f"  {ratio:.2f} x {label} ({'met' if ratio >= least else 'NOT met'}: {least})"
+    print(line, flush=True)
+
+
+def print_costs(workload, found, targets):
+    line = f"{workload.name:42}"
+    for target in targets:
+        values = found.get((workload.name, target))
+        if target == "plain" or not values:
+            continue
+        cpu, peak = statistics.median(cpu for _, cpu, _ in values), max(peak for _, _, peak in values)
+        line += f"  {target} {cpu:.1f} us {peak / (1 << 20):.0f} MiB"
     print(line, flush=True)
 
 
@@ -113,9 +123,13 @@ def main():
                         one(workload, target, images, folder, tools, seconds))
                 print(f"round {number + 1} of {rounds}: {workload.name}", file=sys.stderr)
         print(machine())
-        print(f"{arguments.format:42}" + "".join(f"{name:>11}" for name in targets) + f"{'':7}{'us/op':>8}")
+        print(f"{arguments.format:42}" + "".join(f"{name:>11}" for name in targets))
         for workload in wanted:
             print_row(workload, found, targets)
+        print("\nprocessor time of the daemons for each request, and their peak memory")
+        for workload in wanted:
+            print_costs(workload, found, targets)
+        print()
         probes = times.run_all(images, folder, tools, rounds, arguments.only, arguments.full)
         if arguments.full and arguments.format == "qcow2" and not arguments.only:
             probes.append({"probe": "until it stands alone", "unit": "s",
