@@ -121,6 +121,8 @@ def main():
                 for target in usable[number % len(usable):] + usable[:number % len(usable)]:
                     found.setdefault((workload.name, target), []).append(
                         one(workload, target, images, folder, tools, seconds))
+                if workload.state == "cold":
+                    images.warm()
                 print(f"round {number + 1} of {rounds}: {workload.name}", file=sys.stderr)
         print(machine())
         print(f"{arguments.format:42}" + "".join(f"{name:>11}" for name in targets))

@@ -37,6 +37,14 @@ class Images:
             os.sync()
         return self.made[kind]
 
+    def warm(self):
+        """All of them in the page cache again."""
+        for entry in os.scandir(self.folder):
+            if entry.is_file():
+                with open(entry.path, "rb", buffering=0) as file:
+                    while file.read(MIB):
+                        pass
+
     def copy(self, path):
         """A new one that may be written, warm in the page cache."""
         out = os.path.join(tempfile.mkdtemp(dir=self.folder), os.path.basename(path))
