@@ -25,7 +25,7 @@ import stream_bench  # noqa: E402
 import times  # noqa: E402
 from images import Images  # noqa: E402
 from targets import TARGETS, available  # noqa: E402
-from workloads import WORKLOADS, measure  # noqa: E402
+from workloads import WORKLOADS, judged, measure  # noqa: E402
 
 
 def machine():
@@ -51,23 +51,13 @@ def one(workload, target, images, folder, tools, seconds):
     return value, cpu, peak
 
 
-def print_row(workload, found, targets):
-    median = {target: statistics.median(value for value, _, _ in found[workload.name, target])
-              for target in targets if (workload.name, target) in found}
-    line = f"{workload.name:42}" + "".join(f"{median[target]:11.0f}" if target in median else f"{'-':>11}"
-                                           for target in targets)
+def print_row(workload, medians, targets):
+    line = f"{workload.name:42}"
+    for target in targets:
+        value = medians.get((workload.name, target))
+        line += f"{'-':>11}" if value is None else f"{value:11.0f}"
     line += f"{workload.unit:>7}"
-    for other, least in workload.bars:
-        if other.startswith("="):
-            if (other[1:], "penstock") not in found:
-                continue
-            base = statistics.median(value for value, _, _ in found[other[1:], "penstock"])
-            label = "own " + other[1:].split(",")[0]
-        elif other in median:
-            base, label = median[other], other
-        else:
-            continue
-        ratio = median["penstock"] / base
+    for ratio, label, least in judged(workload, medians):
         line += f"  {ratio:.2f} x {label} ({'met' if ratio >= least else 'NOT met'}: {least})"
     print(line, flush=True)
 
@@ -126,8 +116,9 @@ def main():
                 print(f"round {number + 1} of {rounds}: {workload.name}", file=sys.stderr)
         print(machine())
         print(f"{arguments.format:42}" + "".join(f"{name:>11}" for name in targets))
+        medians = {key: statistics.median(value for value, _, _ in all_of) for key, all_of in found.items()}
         for workload in wanted:
-            print_row(workload, found, targets)
+            print_row(workload, medians, targets)
         print("\nprocessor time of the daemons for each request, and their peak memory")
         for workload in wanted:
             print_costs(workload, found, targets)

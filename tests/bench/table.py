@@ -6,12 +6,13 @@ One line a workload: medians of the first file, and of each file penstock's rati
 """
 
 import json
+import os
 import statistics
 import sys
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
-from workloads import WORKLOADS  # noqa: E402
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from workloads import WORKLOADS, judged  # noqa: E402
 
 SHOWN = ("penstock", "bare", "qemu", "plain")
 
@@ -29,15 +30,8 @@ def rounded(value):
 
 
 def ratios(workload, found):
-    out = []
-    for other, least in workload.bars:
-        name, label = (other[1:], "own " + other[1:].split(",")[0]) if other.startswith("=") else (None, other)
-        base = found.get((name, "penstock") if name else (workload.name, other))
-        mine = found.get((workload.name, "penstock"))
-        if base and mine:
-            ratio = mine / base
-            out.append(f"{ratio:.2f} {label}" + ("" if ratio >= least else f" (bar {least})"))
-    return ", ".join(out)
+    return ", ".join(f"{ratio:.2f} {label}" + ("" if ratio >= least else f" (bar {least})")
+                     for ratio, label, least in judged(workload, found))
 
 
 def main():

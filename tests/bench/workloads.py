@@ -76,6 +76,16 @@ WORKLOADS = (
 )
 
 
+def judged(workload, medians):
+    """(ratio, to what, the least that is asked) for each bar; `medians`: (workload, target) -> value, where measured."""
+    mine = medians.get((workload.name, "penstock"))
+    for other, least in workload.bars:
+        own = other.startswith("=")
+        base = medians.get((other[1:], "penstock") if own else (workload.name, other))
+        if base and mine:
+            yield mine / base, "own " + other[1:].split(",")[0] if own else other, least
+
+
 def drop_page_cache():
     subprocess.run(["sync"], check=True)
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
