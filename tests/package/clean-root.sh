@@ -8,10 +8,8 @@ if [ -z "${PENSTOCK_ROOT_NAMESPACE:-}" ]; then
   # What is mounted below $work is then seen by nobody else, and gone when this ends, however it ends.
   exec unshare --mount --propagation private env PENSTOCK_ROOT_NAMESPACE=1 bash "$0" "$@"
 fi
-# The copies of foreign mounts would keep the daemons of others from ending.
-awk '$3 ~ /^fuse[.]/ { print $2 }' /proc/self/mounts | tac | while read -r place; do
-  umount -lc "$(printf '%b' "$place")" 2>/dev/null || true
-done
+. "$(dirname "$0")/../support/foreign_mounts.sh"
+forget_foreign_mounts
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 source_root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-package-XXXXXX")

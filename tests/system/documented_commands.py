@@ -44,10 +44,11 @@ qemu-io -f qcow2 -c 'write -P 9 50M 256k' overlay.qcow2 >/dev/null
 cp disk.qcow2 backup.qcow2
 """
 
+FOREIGN_MOUNTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/foreign_mounts.sh")
+
 SETUP = r"""
 mount --make-rprivate / || exit 99
-# The copies of foreign mounts lead to daemons that are at work for others, and would keep those from ending.
-awk '$3 ~ /^fuse[.]/ { print $2 }' /proc/self/mounts | tac | while read -r place; do umount -lc "$place"; done
+. "$2" && forget_foreign_mounts
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/d /mnt/files /mnt/vm &&
   mount --bind "$1" /mnt/work && mount --bind /mnt/work/tmp /tmp || exit 99
 # Where /dev is not the kernel's own (a container's), fresh loop devices and their partitions have no nodes.
@@ -136,7 +137,7 @@ def run_session(session, penstock, fixtures, work):
     environment = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
     child, terminal = pty.fork()
     if child == 0:
-        os.execvpe("unshare", ["unshare", "-m", "bash", "-c", SETUP, "session", place], environment)
+        os.execvpe("unshare", ["unshare", "-m", "bash", "-c", SETUP, "session", place, FOREIGN_MOUNTS], environment)
     output, typed, give_up, status = b"", time.monotonic(), time.monotonic() + SECONDS, None
     while status is None:
         if select.select([terminal], [], [], 0.1)[0]:

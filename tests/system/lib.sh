@@ -6,6 +6,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 penstock=${PENSTOCK:?the program under test}
+. "$(dirname "${BASH_SOURCE[0]}")/../support/foreign_mounts.sh"
 
 undo=()
 cleaned_up() {
@@ -56,14 +57,6 @@ need_loop() {
   need losetup
   [ "$(id -u)" -eq 0 ] || skip "loop devices need root"
   losetup -f >/dev/null 2>&1 || skip "no loop devices"
-}
-
-# In a mount namespace of our own: the copies of foreign mounts, which would keep the daemons of others from ending.
-forget_foreign_mounts() {
-  local place
-  awk '$3 ~ /^fuse[.]/ { print $2 }' /proc/self/mounts | tac | while read -r place; do
-    umount -lc "$(printf '%b' "$place")" 2>/dev/null || true
-  done
 }
 
 # Not /tmp: it may be a tmpfs, without O_DIRECT and with little room.
