@@ -72,7 +72,11 @@ build_thread() {
 # A daemon has no standard error: what a sanitizer finds in it goes to a file, too.
 reports=$build/logs/sanitizer
 # Random tests begin from one seed, so that a run that fails fails again; fresh ones by hand: PENSTOCK_SEED=... meson test.
+# The simulation and the fuzz targets get a new one each time: what they find is shown with the command that replays it.
 export PENSTOCK_SEED=${PENSTOCK_SEED:-20261121}
+export PENSTOCK_FRESH_SEED=${PENSTOCK_FRESH_SEED:-$(($(od -An -N4 -tu4 /dev/urandom) | 1))}
+printf 'fresh seed of this run: PENSTOCK_FRESH_SEED=%s; of all other random tests: PENSTOCK_SEED=%s\n' \
+  "$PENSTOCK_FRESH_SEED" "$PENSTOCK_SEED"
 export ASAN_OPTIONS=log_path=$reports UBSAN_OPTIONS=log_path=$reports:print_stacktrace=1
 export TSAN_OPTIONS=log_path=$reports:second_deadlock_stack=1
 

@@ -3,7 +3,8 @@
 """What ci.sh asks of meson: the targets of a suite, and the results of all test runs in one line.
 
     ci_results.py targets BUILD-DIRECTORY SUITE     prints the files that the tests of the suite need
-    ci_results.py summary BUILD-FAILURES LOG.json...  prints the logs of what failed, what was skipped, and the counts
+    ci_results.py summary BUILD-FAILURES LOG.json...  prints the logs of what failed, what was skipped, the
+                                              fresh seeds that were used, and the counts
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import sys
 
 TAIL_LINES = 80
-TAIL_BYTES = 12000
+TAIL_BYTES = 24000
 
 
 def targets(build, suite):
@@ -38,6 +39,9 @@ def summary(build_failures, logs):
         with open(log) as file:
             for line in file:
                 test = json.loads(line)
+                for said in test.get("stdout", "").splitlines():
+                    if said.startswith("fresh seed"):
+                        print(f"{test['name']} ({stage}): {said}")
                 if test["result"] in ("OK", "EXPECTEDFAIL"):
                     passed += 1
                 elif test["result"] == "SKIP":

@@ -25,6 +25,8 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 export XDG_RUNTIME_DIR=$work
 # A quarantine as large as usual would count as our memory. Sanitizer reports belong into the log of the target.
 export ASAN_OPTIONS=quarantine_size_mb=8:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
+seed=${PENSTOCK_FRESH_SEED:-${PENSTOCK_SEED:-}}
+[ "$seconds" -eq 0 ] || printf 'fresh seed of the fuzz targets: PENSTOCK_FRESH_SEED=%s\n' "${seed:-none, each its own}"
 failed=0
 for target in "$@"; do
   corpus=$here/corpus/$target
@@ -33,8 +35,8 @@ for target in "$@"; do
   log=$work/$target.log
   [ -d "$corpus" ] || corpus=$work/empty
   limits=(-rss_limit_mb=256 -timeout=60 -max_len=8192 -print_final_stats=1 "-artifact_prefix=$findings/fuzz-$target-")
-  # As all random tests: where CI names a seed, a run that fails fails again.
-  [ -z "${PENSTOCK_SEED:-}" ] || limits+=("-seed=$PENSTOCK_SEED")
+  # Where CI names a seed, a run that fails fails again.
+  [ -z "$seed" ] || limits+=("-seed=$seed")
   status=0
   if [ "$seconds" -eq 0 ]; then
     find "$corpus" "$kept" -type f -print0 | xargs -0 -r "$programs/fuzz_$target" "${limits[@]}" >"$log" 2>&1 || status=$?
@@ -48,8 +50,12 @@ for target in "$@"; do
   printf '%-16s %s inputs%s\n' "$target" "${done_inputs:-?}" "$memory"
   if [ "$status" -ne 0 ]; then
     failed=1
-    printf 'FAIL: %s ends with status %s; the input is in %s\n' "$target" "$status" "$findings"
+    printf 'FAIL: %s ends with status %s\n' "$target" "$status"
     grep -vE '^#[0-9]+' "$log" | tail -n 60
+    # What CI leaves is its output: the input stands in it, whole.
+    input=$(sed -n 's/^.*Test unit written to //p' "$log" | tail -n 1)
+    [ ! -f "$input" ] || printf "the input, %s, again:\nbase64 -d >input <<'END'\n%s\nEND\n%q input\n" "$input" \
+      "$(base64 -w 0 "$input")" "$programs/fuzz_$target"
   fi
 done
 exit $failed

@@ -175,7 +175,7 @@ SimulationOutcome simulate(std::uint64_t seed) {
   run_deterministically(
       {.seed = turns.next(), .switch_percent = static_cast<unsigned>(turns.between(1, 40))},
       [&simulation] { simulation.run(); },
-      [&simulation, seed] { std::fprintf(stderr, "PENSTOCK_SEED=%lu: %s\n", seed, simulation.what().c_str()); });
+      [&simulation, seed] { std::fprintf(stderr, "seed %lu: %s\n", seed, simulation.what().c_str()); });
   return std::move(simulation).outcome();
 }
 

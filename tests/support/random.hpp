@@ -33,4 +33,7 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+/// The same from PENSTOCK_FRESH_SEED where that is set: tests that CI gives a new seed in each run.
+[[nodiscard]] Random fresh_random(std::string_view who);
+
 }  // namespace penstock::test
