@@ -3,9 +3,10 @@
 # readme-typed.sh [DIRECTORY]: on a machine with nothing of ours (a clean Debian 12 root with git and a clone), README.md
 # is typed from top to bottom: the build, then every command of the three jobs, in a terminal. Then the same on another
 # such machine with the packages (those in DIRECTORY, or built before the clock starts). Prints for both how long it took
-# from the first key to the first mounted image. PENSTOCK_README=packages: only that.
+# from the first key to the first mounted image. PENSTOCK_README=build or packages: only that.
 . "$(dirname "$0")/clean-root.sh"
 packages=${1:-}
+halves=${PENSTOCK_README:-build packages}
 
 # section TITLE: the commands in README.md below that heading, also those that the tests cannot run.
 section() {
@@ -37,12 +38,12 @@ three_jobs() {
     type_readme /root
 }
 
-if [ -z "$packages" ]; then
+if [ -z "$packages" ] && [[ $halves == *packages* ]]; then
   step "the packages"
   build_packages
 fi
 
-if [ "${PENSTOCK_README:-}" != packages ]; then
+if [[ $halves == *build* ]]; then
   step "a machine with git"
   clean_root
   quietly git inside apt-get -q -y install --no-install-recommends git
@@ -56,13 +57,15 @@ if [ "${PENSTOCK_README:-}" != packages ]; then
   end_root || fail "mounts are left"
 fi
 
-step "a machine with the packages"
-clean_root
-mkdir "$root/debs"
-find "$packages" -maxdepth 1 -name '*.deb' ! -name '*-dbgsym_*' -exec cp -t "$root/debs" {} +
-step "the README, with the packages"
-began=$EPOCHREALTIME
-quietly install inside sh -c 'apt-get -q -y install /debs/*.deb'
-three_jobs
-report "$began" "with packages"
+if [[ $halves == *packages* ]]; then
+  step "a machine with the packages"
+  clean_root
+  mkdir "$root/debs"
+  find "$packages" -maxdepth 1 -name '*.deb' ! -name '*-dbgsym_*' -exec cp -t "$root/debs" {} +
+  step "the README, with the packages"
+  began=$EPOCHREALTIME
+  quietly install inside sh -c 'apt-get -q -y install /debs/*.deb'
+  three_jobs
+  report "$began" "with packages"
+fi
 step "done, $SECONDS s in all"
