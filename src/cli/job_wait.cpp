@@ -33,7 +33,7 @@ Result<Waited> wait_for_job(Daemon& daemon, const WaitOptions& options) {
     Waited waited{.last = TRY(daemon.status())};
     if (!waited.last.job) return fail(EINVAL, concat(daemon.mountpoint(), ": no streaming job was started"));
     const JobFacts& job = *waited.last.job;
-    bar.update(job.offset, job.length, job.rate, job.seconds_left(), job.obstacle());
+    bar.update(job.data, job.data_in_the_end(), job.rate, job.seconds_left(), job.obstacle());
     const auto finish = [&](WaitEnd why) {
       bar.finish();
       waited.why = why;

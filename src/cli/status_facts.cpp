@@ -48,15 +48,19 @@ const Json* part(const Json& object, const char* key) {
 }
 
 JobFacts job_facts(const Json& stream) {
+  // A daemon of an older program tells the place on the disk alone.
+  const bool counted = stream.contains("to-copy");
   return {.state = words(stream, "state"),
           .length = number(stream, "length"),
           .offset = number(stream, "offset"),
           .copied = number(stream, "copied"),
           .zeroed = number(stream, "zeroed"),
           .left = number(stream, "left"),
+          .data = number(stream, counted ? "data" : "offset"),
+          .to_copy = counted ? number(stream, "to-copy")
+                             : number(stream, "length") - std::min(number(stream, "offset"), number(stream, "length")),
           .speed_max = number(stream, "speed"),
           .rate = real(stream, "rate"),
-          .disk_rate = real(stream, "disk-rate"),
           .errors = number(stream, "errors"),
           .no_space = yes(stream, "no-space"),
           .error = words(stream, "error"),
@@ -127,8 +131,8 @@ StatusFacts take_apart(const Json& status) {
 }  // namespace
 
 double JobFacts::seconds_left() const {
-  if (offset >= length) return 0;
-  return disk_rate > 0 ? static_cast<double>(length - offset) / disk_rate : -1;
+  if (to_copy == 0) return 0;
+  return rate > 0 ? static_cast<double>(to_copy) / rate : -1;
 }
 
 std::string JobFacts::obstacle() const {

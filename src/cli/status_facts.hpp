@@ -6,6 +6,7 @@
 
 #include <penstock/error.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,15 +22,20 @@ struct JobFacts {
   std::uint64_t copied = 0;
   std::uint64_t zeroed = 0;
   std::uint64_t left = 0;
+  std::uint64_t data = 0;       ///< that the image has itself
+  std::uint64_t to_copy = 0;    ///< that it still has to get
   std::uint64_t speed_max = 0;  ///< 0: no limit
   double rate = 0;              ///< of what is copied
-  double disk_rate = 0;         ///< of the disk that is passed
   std::uint64_t errors = 0;
   bool no_space = false;
   std::string error;
   std::string base;
 
   [[nodiscard]] bool ended() const { return state == "done" || state == "cancelled" || state == "failed"; }
+  /// What all the data is that it will have then; more than `data` as long as the job is not done.
+  [[nodiscard]] std::uint64_t data_in_the_end() const {
+    return data + std::max<std::uint64_t>(to_copy, state != "done");
+  }
   /// Below 0: not known.
   [[nodiscard]] double seconds_left() const;
   /// Why it does not go on at its pace: "paused", "waiting for room on the host" and the like; else empty.

@@ -101,6 +101,7 @@ void add_stream(Page& page, const JobFacts& job) {
   }
   page.gauge("stream_length_bytes", "How much of the disk the streaming job is to pass.", job.length);
   page.gauge("stream_offset_bytes", "How much of it has been passed.", job.offset);
+  page.gauge("stream_to_copy_bytes", "Data that it still has to copy.", job.to_copy);
   page.counter("stream_copied_bytes_total", "Bytes that the streaming job has copied.", job.copied);
   page.counter("stream_zeroed_bytes_total", "Bytes that it has stored as zeroes.", job.zeroed);
   page.gauge("stream_speed_limit_bytes", "Its limit in bytes a second; 0 is none.", job.speed_max);

@@ -57,7 +57,7 @@ std::string describe_amounts(const ProvisionedFacts& amounts) {
 }
 
 std::string describe_job(const JobFacts& job) {
-  const std::string percent = percentage(job.offset, job.length);
+  const std::string percent = percentage(job.data, job.data_in_the_end());
   std::string out = concat(job.state, ", ", percent.substr(percent.find_first_not_of(' ')));
   if (job.ended()) return out;
   out += concat(", ", human_rate(job.rate));

@@ -116,12 +116,12 @@ std::string title_line(const StatusFacts& facts, TerminalSize size, Look look) {
 }
 
 std::string bar_line(const StatusFacts& facts, TerminalSize size, Look look) {
-  // Without a job: what of the disk needs nothing from below.
-  std::uint64_t total = facts.virtual_size;
-  std::uint64_t done = total - std::min(total, facts.provisioned ? facts.provisioned->missing : 0);
-  if (facts.job && facts.job->length != 0) {
-    total = facts.job->length;
-    done = facts.job->offset;
+  // Zeroes do not count: they are copied in no time, and a sparse disk has little else.
+  std::uint64_t done = facts.provisioned ? facts.provisioned->data : 0;
+  std::uint64_t total = done + (facts.provisioned ? facts.provisioned->missing : 0);
+  if (facts.job) {
+    done = facts.job->data;
+    total = facts.job->data_in_the_end();
   }
   const std::string percent = concat(' ', percentage(done, total));
   StyledLine line(size.columns, look);

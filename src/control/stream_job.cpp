@@ -138,6 +138,7 @@ Result<> StreamJob::start(const StreamRequest& request) {
       ProvisionOptions{.bytes_per_second = request.bytes_per_second, .base = base, .on_error = request.on_error},
       [this](const Progress& progress) { on_change(progress); });
   post_status("created");
+  left_ = std::make_unique<LeftToCopy>(image_, base, system_clock());
   provisioner_->start();
   return {};
 }
@@ -157,7 +158,7 @@ StreamJob::Outcome StreamJob::end() {
     if (provisioner_->progress().state == ProvisionState::finishing) static_cast<void>(provisioner_->wait());
     const auto progress = provisioner_->progress();
     outcome.incomplete = progress.state != ProvisionState::done;
-    outcome.percent = progress.length == 0 ? 100 : static_cast<unsigned>(progress.offset / (progress.length / 100 + 1));
+    outcome.percent = percent(progress);
     provisioner_.reset();
   }
   outcome.complete = finalised_;
@@ -167,9 +168,21 @@ StreamJob::Outcome StreamJob::end() {
   return outcome;
 }
 
+unsigned StreamJob::percent(const Progress& progress) const {
+  if (const auto amounts = left_->after(progress)) return percent_of(*amounts);
+  return progress.length == 0 ? 100 : static_cast<unsigned>(progress.offset / (progress.length / 100 + 1));
+}
+
 Json StreamJob::describe() const {
   if (provisioner_ == nullptr) return nullptr;
-  auto out = control::describe(provisioner_->progress());
+  const auto progress = provisioner_->progress();
+  auto out = control::describe(progress);
+  if (const auto amounts = left_->after(progress)) {
+    out["data"] = amounts->data;
+    // The layers that were to go have gone: what is left came after the end of the disk, or is below the base.
+    out["to-copy"] = progress.state == ProvisionState::done ? 0 : amounts->to_copy;
+    out["estimated"] = amounts->estimated;
+  }
   if (!request_.base.empty()) out["base"] = request_.base;
   return out;
 }

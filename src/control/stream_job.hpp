@@ -4,6 +4,7 @@
 
 #include <penstock/provisioner.hpp>
 
+#include "control/left_to_copy.hpp"
 #include "control/server.hpp"
 
 #include <atomic>
@@ -48,7 +49,7 @@ class StreamJob {
     bool complete = false;    ///< the backing file was dropped in this mount
     bool incomplete = false;  ///< a job was at it, and has not ended
     bool remembered = false;  ///< the next mount goes on by itself
-    unsigned percent = 0;     ///< passed
+    unsigned percent = 0;     ///< provisioned: of the data that is not to stay below
     bool on_base = false;     ///< complete: a backing file stays, the one that was asked for
   };
   /// Ends the job: one that is finishing is waited for, another is cancelled after the step in hand.
@@ -61,6 +62,7 @@ class StreamJob {
   [[nodiscard]] bool is_active() const;
   [[nodiscard]] Result<> check_no_snapshots() const;
   [[nodiscard]] Json block_job() const;
+  [[nodiscard]] unsigned percent(const Progress& progress) const;
   void on_change(const Progress& progress);
   void post(std::string_view event, Json data);
   void post_status(std::string_view status);
@@ -71,6 +73,7 @@ class StreamJob {
   StreamRequest request_;
   std::string id_{kDevice};
   std::unique_ptr<Provisioner> provisioner_;
+  std::unique_ptr<LeftToCopy> left_;  // together with provisioner_
   std::atomic<bool> finalised_{false};
 };
 

@@ -22,7 +22,7 @@ Json example() {
     "layers": [{"filename": "/srv/vm/my.qed", "format": "qed", "virtual-size": 4294967296, "actual-size": 1073741824},
                {"filename": "/srv/base.img", "format": "raw", "virtual-size": 4294967296, "actual-size": 3221225472}],
     "stream": {"state": "running", "length": 4294967296, "offset": 1073741824, "copied": 805306368, "zeroed": 268435456,
-               "left": 0, "speed": 209715200, "rate": 104857600, "disk-rate": 104857600, "errors": 2, "no-space": false,
+               "left": 0, "speed": 209715200, "rate": 104857600, "data": 805306368, "to-copy": 2415919104, "errors": 2, "no-space": false,
                "error": "base.img: Input/output error"},
     "copy-on-read": {"enabled": true, "bytes": 65536, "failures": 1},
     "guest": {"in-flight": 3, "reads": 1000, "read-bytes": 4096000, "writes": 1, "write-bytes": 512, "flushes": 1,
@@ -51,7 +51,7 @@ TEST(StatusFacts, TakesTheAnswerApart) {
   const StatusFacts facts = facts_of(example());
   ASSERT_TRUE(facts.job);
   EXPECT_EQ(facts.job->speed_max, 209715200U);
-  EXPECT_DOUBLE_EQ(facts.job->seconds_left(), 3221225472.0 / 104857600);
+  EXPECT_DOUBLE_EQ(facts.job->seconds_left(), 2415919104.0 / 104857600);
   ASSERT_TRUE(facts.guest);
   EXPECT_EQ(facts.guest->read_latency.p99, 1240000U);
   ASSERT_TRUE(facts.provisioned);
@@ -75,10 +75,24 @@ TEST(StatusFacts, NeedsNothingAndTrustsNothing) {
   EXPECT_EQ(facts_of(status).image, "a\\x1b[2Jb?2J");
 }
 
+TEST(StatusFacts, TakesThePlaceOnTheDiskFromAnOlderDaemon) {
+  Json status = example();
+  status["stream"].erase("to-copy");
+  const StatusFacts facts = facts_of(status);
+  ASSERT_TRUE(facts.job);
+  EXPECT_EQ(facts.job->data, 1073741824U);
+  EXPECT_EQ(facts.job->data_in_the_end(), 4294967296U);
+}
+
+TEST(JobFacts, AJobThatIsNotDoneIsNotCalledWhole) {
+  EXPECT_EQ(describe_job({.state = "finishing", .data = 1U << 30U}), "finishing, 99.9 %, 0 B/s, 0s left");
+  EXPECT_EQ(describe_job({.state = "done"}), "done, 100.0 %");
+}
+
 TEST(StatusReport, HasALineForEachFact) {
   const std::string text = describe(facts_of(example()));
   for (const char* line :
-       {"\nstream: running, 25.0 %, 100 MiB/s, 31s left\n",
+       {"\nstream: running, 25.0 %, 100 MiB/s, 23s left\n",
         "\nstreamed: 768 MiB copied, 256 MiB zeroed, limit 200 MiB/s, 2 errors\n",
         "\nlast error: base.img: Input/output error\n", "\ndisk: 768 MiB provisioned, 1.25 GiB zero, 2 GiB left\n",
         "\nguest reads: 1000 requests, 3.91 MiB, p50 90 us, p90 120 us, p99 1.24 ms, max 5 ms\n",
@@ -90,12 +104,13 @@ TEST(StatusReport, HasALineForEachFact) {
 }
 
 TEST(StatusReport, SaysWhatAJobWaitsFor) {
-  JobFacts job{.state = "waiting", .length = 100, .offset = 50, .no_space = true};
+  JobFacts job{.state = "waiting", .data = 50, .to_copy = 50, .no_space = true};
   EXPECT_EQ(describe_job(job), "waiting, 50.0 %, 0 B/s, waiting for room on the host");
   job.no_space = false;
   EXPECT_EQ(describe_job(job), "waiting, 50.0 %, 0 B/s, waiting to try again");
   job.state = "done";
-  job.offset = 100;
+  job.data = 100;
+  job.to_copy = 0;
   EXPECT_EQ(describe_job(job), "done, 100.0 %");
 }
 
@@ -153,7 +168,7 @@ TEST(StatusScreen, ShowsTheUsualTerminalEverything) {
     text += line + '\n';
   }
   for (const char* part :
-       {"/srv/vm/my.qed  qed, 4 GiB\n", "  25.0 %\n", "stream    running  100 MiB/s of at most 200 MiB/s  31s left\n",
+       {"/srv/vm/my.qed  qed, 4 GiB\n", "  25.0 %\n", "stream    running  100 MiB/s of at most 200 MiB/s  23s left\n",
         "error     base.img: Input/output error\n", "disk      768 MiB provisioned, 1.25 GiB zero, 2 GiB left\n",
         "reads     12/s  48 KiB/s  p50 90 us  p99 1.24 ms  max 5 ms\n",
         "worker    768 MiB copied, 256 MiB zeroed, 2 errors\n", "cache     1 MiB of 64 MiB", "\n>####",
