@@ -4,6 +4,8 @@
 #include <penstock/format.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <string_view>
 
 namespace penstock::cli {
@@ -53,6 +55,18 @@ OptionModel model_of(const CLI::Option& option, const std::string& command) {
   return out;
 }
 
+PositionalModel positional_of(const CLI::Option& option, const std::string& command) {
+  PositionalModel out{.value = value_of(option, command), .before = std::nullopt};
+  const auto close = out.value.name.find("] ");
+  if (!out.value.name.starts_with('[') || close == std::string::npos) return out;
+  const std::string name = out.value.name.substr(1, close - 1);
+  std::string first_word = name;
+  for (char& letter : first_word) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  out.before = {.first_word = first_word, .value = {.kind = ValueKind::text, .words = {}, .name = name}};
+  out.value.name.erase(0, close + 2);
+  return out;
+}
+
 }  // namespace
 
 std::vector<OptionModel> option_models(const CLI::App& command) {
@@ -72,7 +86,7 @@ std::vector<CommandModel> command_models(const CLI::App& app) {
                        .options = option_models(*command),
                        .positionals = {}};
     for (const CLI::Option* option : command->get_options()) {
-      if (option->get_positional()) model.positionals.push_back(model_of(*option, command->get_name()));
+      if (option->get_positional()) model.positionals.push_back(positional_of(*option, command->get_name()));
     }
     out.push_back(std::move(model));
   }

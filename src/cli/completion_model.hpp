@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,16 +26,27 @@ struct ValueModel {
 };
 
 struct OptionModel {
-  std::vector<std::string> flags;  ///< "-f", "--format"; none for a positional
+  std::vector<std::string> flags;  ///< "-f", "--format"
   ValueModel value;
   std::string help;
+};
+
+struct PositionalModel {
+  ValueModel value;
+  /// A word that stands before this one when the command's first word is `first_word`: the SPEED of "stream speed SPEED
+  /// MOUNTPOINT". The command line calls it "[SPEED] MOUNTPOINT", the first word being the same in small letters.
+  struct Before {
+    std::string first_word;
+    ValueModel value;
+  };
+  std::optional<Before> before;
 };
 
 struct CommandModel {
   std::string name;
   std::string help;
   std::vector<OptionModel> options;
-  std::vector<OptionModel> positionals;  ///< the last one takes all further words, too
+  std::vector<PositionalModel> positionals;  ///< the last one takes all further words, too
 };
 
 /// The commands in the order of --help; what is hidden there is left out.

@@ -88,6 +88,7 @@ def check_shell(shell, folder):
             ("create", "-f", "q"): ["qcow2", "qed"],
             ("create", "-f", "qcow2", "--b"): ["--backing", "--backing-format"],
             ("stream", "st"): ["start", "stop"],
+            ("stream", "start", "--"): ["--speed", "--base", "--on-error", "--deadline", "--help"],
             ("info", "ba"): ["base.qcow2"],
             ("convert", "-O", "raw", "base.qcow2", "f"): ["folder"],
     }.items():
