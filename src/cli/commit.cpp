@@ -48,7 +48,7 @@ void add_commit(CLI::App& app, Command& chosen) {
                    "Commit to this file further down the chain; the overlay is not emptied then")
       ->type_name("BASE");
   command->add_flag("-d,--drop", flags->request.keep, "Do not empty the overlay afterwards");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is");
+  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
   add_image_argument(*command, flags->request.image);
   command->callback([flags, &chosen] { chosen.run = [flags] { return run_commit(*flags); }; });

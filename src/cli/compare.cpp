@@ -4,11 +4,11 @@
 #include "cli/common.hpp"
 #include "cli/human.hpp"
 #include "cli/image_flags.hpp"
+#include "cli/progress.hpp"
 
 #include "base/text.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -43,9 +43,10 @@ struct Status {
   bool present = false;
 };
 
-/// Ends a comparison: an exit status after its line was printed.
+/// Ends a comparison.
 struct Stop {
   int status;
+  std::string error = {};  ///< still to be printed, when the progress bar is out of the way
 };
 template <typename T = void>
 using Step = std::expected<T, Stop>;
@@ -74,8 +75,7 @@ class Side {
 
  private:
   [[nodiscard]] static std::unexpected<Stop> stop(int status, const Error& error) {
-    print_error(error.message());
-    return std::unexpected(Stop{status});
+    return std::unexpected(Stop{status, error.message()});
   }
 
   Image& image_;
@@ -106,6 +106,7 @@ class Comparison {
         show_progress(offset);
       }
     }
+    bar_.finish();
     say("Images are identical.\n");
     return {};
   }
@@ -169,23 +170,16 @@ class Comparison {
   }
 
   void say(const std::string& line) {
+    bar_.make_way();
     if (!flags_.quiet) print(line);
   }
 
-  void show_progress(std::uint64_t offset) {
-    if (!flags_.progress || flags_.quiet) return;
-    const auto whole = static_cast<double>(std::max(first_.size(), second_.size()));
-    const double percent = whole > 0 ? static_cast<double>(offset) * 100.0 / whole : 100.0;
-    if (offset != 0 && percent < shown_percent_ + 1.0 && percent < 100.0) return;
-    shown_percent_ = percent;
-    print(printf_text("    (%3.2f/100%%)\r", percent));
-    std::fflush(stdout);
-  }
+  void show_progress(std::uint64_t offset) { bar_.update(offset, std::max(first_.size(), second_.size())); }
 
   Side& first_;
   Side& second_;
   const Flags& flags_;
-  double shown_percent_ = 0;
+  ProgressBar bar_{"Comparing", progress_wish(flags_.quiet, flags_.progress)};
 };
 
 int run_compare(const Flags& flags) {
@@ -196,7 +190,7 @@ int run_compare(const Flags& flags) {
   Side first(**image_1);
   Side second(**image_2);
   const auto result = Comparison(first, second, flags).run();
-  if (flags.progress && !flags.quiet) print("\n");
+  if (!result && !result.error().error.empty()) print_error(result.error().error);
   return finish_output(result ? kSuccess : result.error().status);
 }
 
@@ -208,7 +202,8 @@ void add_compare(CLI::App& app, Command& chosen) {
   command->add_option("-f,--format", flags->format_1, "Format of IMAGE1")->type_name("FMT");
   command->add_option("-F,--second-format", flags->format_2, "Format of IMAGE2")->type_name("FMT");
   command->add_flag("-s,--strict", flags->strict, "Also fail where size or allocation differ");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the comparison is");
+  command->add_flag("-p,--progress", flags->progress,
+                    "Show how far the comparison is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
   add_share_flag(*command, flags->force_share);
   command->add_option("image1", flags->image_1, "The first image")->required()->type_name("IMAGE1");

@@ -195,7 +195,7 @@ void add_convert(CLI::App& app, Command& chosen) {
       ->add_option("-m,--workers", flags->workers, "Pieces copied at the same time; a number that suits unless given")
       ->check(CLI::Range(1, 256))
       ->type_name("WORKERS");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is");
+  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
   add_share_flag(*command, flags->force_share);
   command->add_option("source", flags->source, "The image to copy")->type_name("SOURCE");

@@ -51,7 +51,7 @@ void add_rebase(CLI::App& app, Command& chosen) {
       ->type_name("FMT");
   command->add_flag("-u,--unsafe", flags->request.unchecked,
                     "Change the name alone: no backing file is opened, and none of its contents copied");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is");
+  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
   command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
   add_image_argument(*command, flags->request.image);
   command->callback([flags, &chosen] { chosen.run = [flags] { return run_rebase(*flags); }; });

@@ -7,9 +7,9 @@
 #include "cli/job_wait.hpp"
 #include "cli/size.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -28,6 +28,7 @@ struct Flags {
   std::string base;
   std::string on_error;
   std::string deadline;
+  bool quiet = false;
 };
 
 /// What the command line asks for, once it makes sense.
@@ -38,11 +39,15 @@ struct Request {
   std::string base;
   std::string on_error;
   std::optional<milliseconds> deadline;
+  bool quiet = false;
 };
 
 Result<Request> interpret(const Flags& flags) {
-  Request request{
-      .action = flags.action, .mountpoint = flags.words.back(), .base = flags.base, .on_error = flags.on_error};
+  Request request{.action = flags.action,
+                  .mountpoint = flags.words.back(),
+                  .base = flags.base,
+                  .on_error = flags.on_error,
+                  .quiet = flags.quiet};
   const bool speed_action = flags.action == "speed";
   if (flags.words.size() != (speed_action ? 2U : 1U)) {
     return fail(EINVAL, speed_action ? "speed needs a speed and a mountpoint"
@@ -62,16 +67,11 @@ Result<Request> interpret(const Flags& flags) {
   return request;
 }
 
-/// The daemon has a working directory of its own.
-std::string absolute(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
-  return resolved ? resolved.get() : path;
-}
-
 Result<> start(Daemon& daemon, const Request& request) {
   Json arguments = Json::object();
   if (request.speed) arguments["speed"] = *request.speed;
-  if (!request.base.empty()) arguments["base"] = absolute(request.base);
+  // The daemon has a working directory of its own. A name that is none of a file may be as an overlay has it.
+  if (!request.base.empty()) arguments["base"] = real_path(request.base).value_or(request.base);
   if (!request.on_error.empty()) arguments["on-error"] = request.on_error;
   return daemon.job("block-stream", arguments);
 }
@@ -87,7 +87,8 @@ Result<> stop(Daemon& daemon) {
 }
 
 Result<> wait(Daemon& daemon, const Request& request) {
-  const Waited waited = TRY(wait_for_job(daemon, {.deadline = request.deadline}));
+  const Waited waited =
+      TRY(wait_for_job(daemon, {.deadline = request.deadline, .progress = progress_wish(request.quiet, true)}));
   const auto failed = [&](std::string_view why) { return fail(ECANCELED, concat(daemon.mountpoint(), ": ", why)); };
   if (waited.why == WaitEnd::deadline) return failed("the deadline has passed; the stream goes on");
   if (waited.why == WaitEnd::interrupted) return failed("stopped waiting; the stream goes on");
@@ -138,6 +139,7 @@ void add_stream(CLI::App& app, Command& chosen) {
       ->type_name("POLICY");
   command->add_option("--deadline", flags->deadline, "wait: no longer than this, as 90, 30s, 5m or 2h")
       ->type_name("TIME");
+  command->add_flag("-q,--quiet", flags->quiet, "wait: show no progress");
   command->callback([flags, &chosen] { chosen.run = [flags] { return run_stream(*flags); }; });
 }
 

@@ -31,6 +31,7 @@ say "lines where there is no terminal, when asked for"
 lines Converting "$penstock" convert -O qcow2 top.qcow2 out.qcow2
 lines Rebasing "$penstock" rebase -b other.raw -F raw top.qcow2
 lines Committing "$penstock" commit top.qcow2
+lines Comparing "$penstock" compare -F qcow2 other.raw out.qcow2
 lines 'Setting aside' "$penstock" create -f raw -o preallocation=full new.raw 40M
 lines 'Setting aside' "$penstock" create -f qcow2 -o preallocation=full new.qcow2 40M
 "$penstock" check -p out.qcow2 2>&1 >/dev/null | has '^Checking: ' || fail "check -p does not tell"

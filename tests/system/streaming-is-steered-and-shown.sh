@@ -69,6 +69,7 @@ for end in q interrupt; do
 done
 "$penstock" stream speed 0 "$mountpoint"
 exits 0 '100.0 %' "$penstock" stream wait "$mountpoint"
+[ -z "$("$penstock" stream wait -q "$mountpoint" 2>&1)" ] || fail "stream wait -q tells"
 shows '^stream: done' || fail "not done"
 shows '^finalised' || fail "not finalised"
 exits 0 'finalised' "$penstock" umount "$mountpoint"
@@ -84,6 +85,20 @@ exits 1 'no streaming job is running' "$penstock" stream stop "$mountpoint"
 python3 "$(dirname "$0")/watch_terminal.py" "$penstock" "$mountpoint" unmount || fail "status --watch and an unmount"
 not is_mounted "$mountpoint" || fail "still mounted"
 compare_with_raw "$image" "$base"
+
+say "how far it is goes by the data that is left to copy, not by the place on the disk"
+truncate -s 1G "$work/sparse.raw"
+dd if="$base" of="$work/sparse.raw" bs=1M count=8 seek=1016 conv=notrunc,sparse status=none
+qemu-img create -q -f qcow2 -b "$work/sparse.raw" -F raw "$work/sparse.qcow2"
+# 4 MiB of data are at the end of a disk of holes, and 8 MiB in the overlay.
+qemu-io -f qcow2 -c 'write -q -P 7 8M 8M' "$work/sparse.qcow2"
+mount_image -f qcow2 "$work/sparse.qcow2"
+"$penstock" stream start --speed 64K "$mountpoint"
+at_the_end() { [ "$("$penstock" status --json "$mountpoint" | sed -n 's/.*"offset": \([0-9]*\).*/\1/p')" -gt 1000000000 ]; }
+wait_until 60 at_the_end || fail "does not pass what is zero"
+shows '^stream: running, [67][0-9]\.[0-9] %' || fail "$("$penstock" status "$mountpoint" | grep ^stream)"
+exits 0 '% provisioned' "$penstock" umount "$mountpoint"
+[[ "$said" =~ \ [67][0-9]\ %\ provisioned ]] || fail "says $said"
 
 say "a deadline ends the waiting and leaves an image that goes on"
 fresh
