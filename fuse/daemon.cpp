@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/daemon.hpp"
 
+#include "base/ending_signals.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 
@@ -33,15 +34,6 @@ std::vector<int> open_files() {
   return out;
 }
 
-constexpr std::array kInterruptions{SIGINT, SIGTERM, SIGHUP};
-
-sigset_t interrupting_signals() {
-  sigset_t out{};
-  sigemptyset(&out);
-  for (const int number : kInterruptions) sigaddset(&out, number);
-  return out;
-}
-
 volatile pid_t waited_for = 0;
 volatile std::sig_atomic_t forwarded_signal = 0;
 
@@ -53,7 +45,7 @@ void forward_signals_to(pid_t child) {
     forwarded_signal = number;
     kill(waited_for, SIGTERM);
   };
-  for (const int number : kInterruptions) sigaction(number, &action, nullptr);
+  for (const int number : kEndingSignals) sigaction(number, &action, nullptr);
 }
 
 int exit_status_of(pid_t child) {
@@ -82,7 +74,7 @@ Result<std::optional<int>> Daemon::detach() {
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("cannot make a pipe");
   // From the fork on until they are handed on: whoever interrupts the parent means the child, too.
   sigset_t before{};
-  const sigset_t interruptions = interrupting_signals();
+  const sigset_t interruptions = ending_signals();
   sigprocmask(SIG_BLOCK, &interruptions, &before);
   const pid_t child = fork();
   if (child < 0) {

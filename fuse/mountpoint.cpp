@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/mountpoint.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -137,9 +138,9 @@ Result<Mountpoint> find_mountpoint(const std::string& name) {
     }
     return system_failure(concat("mountpoint ", name));
   }
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(name.c_str(), nullptr), std::free);
-  if (!resolved) return system_failure(concat("mountpoint ", name));
-  Mountpoint out{resolved.get(), S_ISDIR(attributes.st_mode)};
+  const auto resolved = real_path(name);
+  if (!resolved) return fail(resolved.error().number(), concat("mountpoint ", resolved.error().message()));
+  Mountpoint out{*resolved, S_ISDIR(attributes.st_mode)};
   if (!out.directory && !S_ISREG(attributes.st_mode)) {
     return fail(EINVAL, concat("mountpoint ", name, ": neither a directory nor a regular file"));
   }

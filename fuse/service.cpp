@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/service.hpp"
 
+#include "base/ending_signals.hpp"
 #include "base/log.hpp"
 #include "base/memory.hpp"
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
@@ -43,18 +45,11 @@ constexpr unsigned kSlotsThatMayBlock = 32;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  const sigset_t signals = ending_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   Descriptor out(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!out) return system_failure("cannot wait for signals");
   return out;
-}
-
-std::string absolute(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
-  return resolved ? resolved.get() : path;
 }
 
 /// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
@@ -231,7 +226,7 @@ Result<> Service::start_tracing() {
   if (options_.trace.empty()) return {};
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   trace_ = TRY(Trace::create(
-      absolute(options_.trace),
+      real_path(options_.trace).value_or(options_.trace),
       {.virtual_size = image_->virtual_size(),
        .started_at = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()),
        .image = layers_.front().path},
@@ -428,7 +423,7 @@ Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const 
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));
-  for (LayerInfo& layer : layers) layer.path = absolute(layer.path);
+  for (LayerInfo& layer : layers) layer.path = real_path(layer.path).value_or(layer.path);
   auto signals = TRY(catch_signals());
   // One heap for all threads: tables of the caches are given back and taken by whichever thread, and a heap of each
   // thread's own would keep its peak for ever. Requests allocate small blocks alone, which the threads keep by them.

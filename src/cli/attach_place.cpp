@@ -3,6 +3,7 @@
 
 #include "cli/loop_device.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 #include "fuse/mountpoint.hpp"
 
@@ -110,11 +111,11 @@ std::vector<std::string> views_without_device() {
 }
 
 std::string view_of(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path.c_str(), nullptr), std::free);
-  if (!resolved || std::string_view(resolved.get()).find(concat("/", kPrefix)) == std::string_view::npos) return path;
+  const auto resolved = real_path(path);
+  if (!resolved || resolved->find(concat("/", kPrefix)) == std::string_view::npos) return path;
   const auto runtime = control::runtime_directory();
   // A directory in the runtime directory, and nothing in it but a view.
-  const std::string directory = resolved.get();
+  const std::string& directory = *resolved;
   if (!runtime || attach_directory_of(directory + '/', *runtime) != directory) return path;
   return view_in(directory).value_or(path);
 }

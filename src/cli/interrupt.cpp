@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/interrupt.hpp"
 
+#include "base/ending_signals.hpp"
+
 #include <csignal>
 #include <ctime>
 
 namespace penstock::cli {
-
-namespace {
-
-sigset_t ending_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
-  return set;
-}
-
-}  // namespace
 
 Interruptible::Interruptible() {
   const sigset_t set = ending_signals();

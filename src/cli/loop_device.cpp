@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/loop_device.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 
 #include <dirent.h>
@@ -136,10 +137,11 @@ Result<AttachedLoop> attach_loop(const std::string& file, const LoopOptions& opt
 
 Result<std::string> loop_name(const std::string& device) {
   constexpr std::size_t kPrefix = std::string_view("/dev/").size();
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(device.c_str(), nullptr), std::free);
+  const auto resolved = real_path(device);
+  if (!resolved) return Failure(resolved.error());
   struct stat attributes{};
-  if (!resolved || stat(resolved.get(), &attributes) != 0) return system_failure(device);
-  const std::string path = resolved.get();
+  if (stat(resolved->c_str(), &attributes) != 0) return system_failure(device);
+  const std::string& path = *resolved;
   if (!S_ISBLK(attributes.st_mode) || !path.starts_with("/dev/loop")) {
     return fail(ENOTBLK, concat(device, ": is not a loop device; 'penstock attach' printed its name"));
   }

@@ -5,13 +5,11 @@
 #include "cli/mount_helper.hpp"
 #include "cli/umount_steps.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 #include "fuse/mountpoint.hpp"
 
 #include <sys/mount.h>
-
-#include <cstdlib>
-#include <memory>
 
 namespace penstock::cli {
 
@@ -53,8 +51,8 @@ Result<> unmount_only(const UmountCall& call) {
   const int number = errno;
   const auto mounts = fuse::read_mounts();
   const auto mount = fuse::mount_at(mounts, call.mountpoint);
-  const std::unique_ptr<char, void (*)(void*)> resolved(realpath(call.mountpoint.c_str(), nullptr), std::free);
-  if (number == EINVAL && !mount && resolved && !fuse::mount_at(mounts, resolved.get())) {
+  const auto resolved = real_path(call.mountpoint);
+  if (number == EINVAL && !mount && resolved && !fuse::mount_at(mounts, *resolved)) {
     return fail(EINVAL, concat(call.mountpoint, ": no file system is mounted there"));
   }
   if (number != EPERM || !mount) return system_failure(concat(call.mountpoint, ": cannot unmount"), number);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/client.hpp"
 
+#include "base/real_path.hpp"
 #include "base/text.hpp"
 
 #include <sys/socket.h>
@@ -8,17 +9,15 @@
 
 #include <array>
 #include <climits>
-#include <cstdlib>
-#include <memory>
 
 namespace penstock::control {
 
 Result<std::string> find_control_socket(const std::string& mountpoint) {
   // A shell that stood in the directory before the mount sees what is below it as ".": the path is what is meant.
-  const std::unique_ptr<char, void (*)(void*)> path(realpath(mountpoint.c_str(), nullptr), std::free);
+  const auto path = real_path(mountpoint);
   std::array<char, PATH_MAX> value;
   const ssize_t length =
-      getxattr(path ? path.get() : mountpoint.c_str(), "user.penstock.control", value.data(), value.size());
+      getxattr(path.value_or(mountpoint).c_str(), "user.penstock.control", value.data(), value.size());
   if (length > 0) return std::string(value.data(), static_cast<std::size_t>(length));
   if (length == 0 || errno == ENODATA || errno == EOPNOTSUPP) {
     return fail(EINVAL, concat(mountpoint, ": no image is mounted here by penstock"));
