@@ -13,14 +13,14 @@ has no language, or more than NOT_RUN_MAX blocks are not run.
 
 import glob
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
+
+import terminal
 
 NOT_RUN_MAX = 5
 SECONDS = 120
@@ -134,39 +134,25 @@ def run_session(session, penstock, fixtures, work):
     shutil.copy(penstock, os.path.join(place, "bin/penstock"))
     with open(os.path.join(place, "session"), "w", encoding="utf-8") as file:
         file.write("set -x\n" + "".join(session.blocks))
-    environment = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("unshare", ["unshare", "-m", "bash", "-c", SETUP, "session", place, FOREIGN_MOUNTS], environment)
-    output, typed, give_up, status = b"", time.monotonic(), time.monotonic() + SECONDS, None
-    while status is None:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                output += os.read(terminal, 65536)
-            except OSError:
-                pass
+    typed, late = time.monotonic(), False
+    give_up = typed + SECONDS
+
+    def look(output, shown, child):
+        nonlocal typed, give_up, late
         now = time.monotonic()
         if now - typed > 1:
             typed = now
             # Only for a screen that is shown: elsewhere the letter would be taken for a command.
             if output.rfind(b"\033[?1049h") > output.rfind(b"\033[?1049l"):
-                os.write(terminal, b"q")
+                os.write(shown, b"q")
         if now > give_up:
             os.killpg(child, signal.SIGTERM)
             give_up = now + 10
-            output += b"\n[did not end in time]\n"
-        done, result = os.waitpid(child, os.WNOHANG)
-        if done:
-            status = os.waitstatus_to_exitcode(result)
-    while select.select([terminal], [], [], 0)[0]:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(terminal)
+            late = True
+
+    status, output = terminal.run(["unshare", "-m", "bash", "-c", SETUP, "session", place, FOREIGN_MOUNTS], look=look)
+    if late:
+        output += b"\n[did not end in time]\n"
     shutil.rmtree(place, ignore_errors=True)
     if status == 0:
         return None

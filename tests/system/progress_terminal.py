@@ -6,37 +6,24 @@ WHAT: words of "none" (no bar), "gone" (a bar that is taken away at the end), "r
 bytes a second, and how long it will take). THEN in the environment: run once such a bar was there.
 """
 
-import fcntl
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
+
+import terminal
 
 
 def main():
     title, wanted, *command = sys.argv[1:]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        os.execvp(command[0], command)
-    output = b""
-    then = os.environ.get("THEN")
-    while True:
+    then = os.environ.get("THEN", "").split()
+
+    def look(output, _terminal, _child):
         if then and re.search(r"  [\d.]+ [KMG]?i?B/s.* left", output.decode("utf-8", "ignore")):
-            subprocess.run(then.split(), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            then = None
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        output += piece
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            subprocess.run(then, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            then.clear()
+
+    status, output = terminal.run(command, look=look)
     text = output.decode("utf-8")
     problems = [f"exit status {status}"] if status else []
     bars = [line for line in re.split(r"[\r\n]", text) if re.search(r"[█░]", line)]
