@@ -262,6 +262,7 @@ std::string TracePicture::latencies_svg() const {
     out += concat(line(kLeft, y_of(percent / 100), kRight, y_of(percent / 100)),
                   text_at(kLeft - 6, y_of(percent / 100) + 4, "end", concat(plain(percent), " %")));
   }
+  std::string cut;
   for (std::size_t kind = 0; kind < curves.size(); ++kind) {
     if (curves[kind].empty()) continue;
     std::string path;
@@ -271,12 +272,16 @@ std::string TracePicture::latencies_svg() const {
       if (end >= 0 && bin.begin > end + half / 2) path += concat('V', number(y_of(0)), 'H', number(x_of(bin.begin)));
       path += concat('V', number(y_of(bin.part)), 'H', number(x_of(bin.begin + half)));
       end = bin.begin + half;
+      if (bin.part <= top * 1.0001) continue;
+      const bool at_right_edge = x_of(end) > kRight - 45;
+      cut += text_at(at_right_edge ? x_of(bin.begin) - 4 : x_of(end) + 4, kLatenciesTop + 14,
+                     at_right_edge ? "end" : "start", concat(plain(std::round(bin.part * 100)), " %"));
     }
     path += concat('V', number(y_of(0)), 'z');
     out += concat("<path fill=\"", kColours[kind], "\" fill-opacity=\".18\" stroke=\"", kColours[kind],
                   "\" stroke-width=\"1.5\" d=\"", path, "\"/>\n");
   }
-  return out;
+  return out + cut;
 }
 
 std::string TracePicture::legend_svg() const {

@@ -93,6 +93,17 @@ TEST(TracePicture, StandsWhateverTheNumbersAre) {
   }
 }
 
+TEST(TracePicture, TellsHowHighWhatItCutsOffIs) {
+  TraceSummary summary{.ended = 1'000'000, .end_of_disk = 1 << 30, .kinds = {}, .sequential = {}};
+  for (const char* name : fuse::kRequestNames) summary.kinds.push_back({.kind = name});
+  summary.kinds[0].requests = 100;
+  summary.kinds[0].steps = {{1000, 50}, {100'000, 50}};
+  EXPECT_EQ(TracePicture(summary).svg("x").find(">100 %<"), std::string::npos);
+  summary.kinds[1].requests = 1;
+  summary.kinds[1].steps = {{1'000'000, 1}};
+  EXPECT_NE(TracePicture(summary).svg("x").find(">100 %<"), std::string::npos);
+}
+
 TEST(TracePicture, DoesNotGrowWithTheTrace) {
   TraceSummary summary{.ended = 1'000'000, .end_of_disk = 1 << 30, .kinds = {}, .sequential = {}};
   for (const char* name : fuse::kRequestNames)
