@@ -12,6 +12,8 @@ Features features() {
 #ifdef PENSTOCK_PROBES
   out.probes = true;
 #endif
+  out.io_uring = true;
+  out.passthrough = true;
   return out;
 }
 

@@ -101,6 +101,10 @@ bool apply_flag(const std::string& name, MountOptions& options) {
     options.auto_unmount = true;
   } else if (name == "writeback") {
     options.writeback = true;
+  } else if (name == "io_uring" || name == "no_io_uring") {
+    options.io_uring = name == "io_uring";
+  } else if (name == "passthrough" || name == "no_passthrough") {
+    options.passthrough = name == "passthrough";
   } else if (is_one_of(kKernelWords, name)) {
     options.kernel.push_back(name);
   } else {

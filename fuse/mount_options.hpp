@@ -29,6 +29,8 @@ struct MountOptions {
   std::string subtype = "penstock";
   std::uint32_t max_read = kTransferMax;  ///< bytes in one request
   std::uint32_t max_write = kTransferMax;
+  std::optional<bool> io_uring;     ///< requests over io_uring; unset: no
+  std::optional<bool> passthrough;  ///< the kernel reads (and writes) a raw file by itself; unset: no
   bool writeback = false;           ///< the kernel keeps what is written and sends it on later, in large requests
   std::vector<std::string> kernel;  ///< noexec, noatime, ...: handed on as they are
 };

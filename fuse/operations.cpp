@@ -4,53 +4,32 @@
 #include "base/text.hpp"
 #include "fuse/reply.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <memory>
+#include <span>
+#include <string_view>
 
 namespace penstock::fuse {
 
 namespace {
 
-constexpr fuse_ino_t kFileInDirectory = 2;
+constexpr std::uint64_t kFileInDirectory = 2;
+constexpr std::uint64_t kWriter = 1;  // the handle of who may write
 // Everything that changes attributes comes through the kernel, which then asks again; the room in use may also change
 // when pages of a mapping are written back.
-constexpr double kAttributeSeconds = 1;
-constexpr double kNameSeconds = 3600;
-constexpr unsigned kBackgroundMax = 256;
-constexpr std::size_t kPage = 4096;
+constexpr std::uint64_t kAttributeSeconds = 1;
+constexpr std::uint64_t kNameSeconds = 3600;
 
-FileSystem& file_system(fuse_req_t request) {
-  return *static_cast<FileSystem*>(fuse_req_userdata(request));
-}
-
-bool is_file(const FileSystem& system, fuse_ino_t inode) {
+bool is_file(const FileSystem& system, std::uint64_t inode) {
   return inode == (system.name.empty() ? FUSE_ROOT_ID : kFileInDirectory);
 }
 
-/// Where a slot's reads go before they are sent; its thread keeps it for the next request.
-std::span<std::byte> read_buffer(std::size_t size) {
-  struct Free {
-    void operator()(std::byte* bytes) const { std::free(bytes); }
-  };
-  thread_local std::unique_ptr<std::byte, Free> bytes;
-  thread_local std::size_t room = 0;
-  if (room < size) {
-    room = 0;
-    // Page-aligned: host storage opened with O_DIRECT needs no bounce buffer.
-    bytes.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, align_up(size, kPage))));
-    if (!bytes) throw std::bad_alloc();
-    room = size;
-  }
-  return {bytes.get(), size};
-}
-
-Result<struct stat> attributes_of(const FileSystem& system, fuse_ino_t inode) {
+Result<struct stat> attributes_of(const FileSystem& system, std::uint64_t inode) {
   auto out = TRY(system.view.attributes());
   out.st_ino = inode;
   if (is_file(system, inode)) return out;
@@ -63,43 +42,51 @@ Result<struct stat> attributes_of(const FileSystem& system, fuse_ino_t inode) {
   return out;
 }
 
-void init(void* data, fuse_conn_info* connection) {
-  const auto& system = *static_cast<FileSystem*>(data);
-  // Without writeback caching a write(2) that has returned is in the image, and one behind the end of the disk fails at
-  // once; with it, both wait for a flush, which is what a loop device or a file system above expects, and dd does not.
-  // Only the kernel changes contents, so its cache is always right and need not be dropped
-  // when mtime changes. Splicing pays only where data need not pass through memory of ours.
-  constexpr unsigned kUnwanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_SPLICE_READ |
-                                 FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_ATOMIC_O_TRUNC;
-  const unsigned writeback = FUSE_CAP_WRITEBACK_CACHE;
-  constexpr unsigned kWanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_PARALLEL_DIROPS;
-  connection->want = (connection->want & ~(kUnwanted | writeback)) |
-                     (connection->capable & (kWanted | (system.writeback ? writeback : 0)));
-  connection->max_write = system.max_write;
-  connection->max_read = system.max_read;
-  connection->max_background = kBackgroundMax;
-  connection->congestion_threshold = kBackgroundMax / 4 * 3;
+fuse_attr to_wire(const struct stat& attributes) {
+  const auto seconds = [](const timespec& time) { return static_cast<std::uint64_t>(time.tv_sec); };
+  const auto rest = [](const timespec& time) { return static_cast<std::uint32_t>(time.tv_nsec); };
+  fuse_attr out{};
+  out.ino = attributes.st_ino;
+  out.size = static_cast<std::uint64_t>(attributes.st_size);
+  out.blocks = static_cast<std::uint64_t>(attributes.st_blocks);
+  out.atime = seconds(attributes.st_atim);
+  out.mtime = seconds(attributes.st_mtim);
+  out.ctime = seconds(attributes.st_ctim);
+  out.atimensec = rest(attributes.st_atim);
+  out.mtimensec = rest(attributes.st_mtim);
+  out.ctimensec = rest(attributes.st_ctim);
+  out.mode = attributes.st_mode;
+  out.nlink = static_cast<std::uint32_t>(attributes.st_nlink);
+  out.uid = attributes.st_uid;
+  out.gid = attributes.st_gid;
+  out.blksize = static_cast<std::uint32_t>(attributes.st_blksize);
+  return out;
 }
 
-void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
-  const auto& system = file_system(request);
-  if (is_file(system, parent)) return void(fuse_reply_err(request, ENOTDIR));
-  if (system.name != name) return void(fuse_reply_err(request, ENOENT));
+void answer_attributes(Request& request, const struct stat& attributes, std::uint64_t valid_seconds) {
+  fuse_attr_out out{};
+  out.attr_valid = valid_seconds;
+  out.attr = to_wire(attributes);
+  request.answer_with(out);
+}
+
+void lookup(FileSystem& system, Request& request) {
+  if (is_file(system, request.header().nodeid)) return request.fail(ENOTDIR);
+  if (system.name != request.name()) return request.fail(ENOENT);
   const auto attributes = attributes_of(system, kFileInDirectory);
   if (!attributes) return reply_error(request, attributes.error(), "lookup");
-  fuse_entry_param entry{};
-  entry.ino = kFileInDirectory;
-  entry.attr = *attributes;
-  entry.attr_timeout = kAttributeSeconds;
-  entry.entry_timeout = kNameSeconds;
-  fuse_reply_entry(request, &entry);
+  fuse_entry_out entry{};
+  entry.nodeid = kFileInDirectory;
+  entry.entry_valid = kNameSeconds;
+  entry.attr_valid = kAttributeSeconds;
+  entry.attr = to_wire(*attributes);
+  request.answer_with(entry);
 }
 
-void getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* /*file*/) {
-  const auto attributes = attributes_of(file_system(request), inode);
+void getattr(FileSystem& system, Request& request) {
+  const auto attributes = attributes_of(system, request.header().nodeid);
   if (!attributes) return reply_error(request, attributes.error(), "stat");
-  fuse_reply_attr(request, &*attributes, kAttributeSeconds);
+  answer_attributes(request, *attributes, kAttributeSeconds);
 }
 
 timespec time_now() {
@@ -108,18 +95,23 @@ timespec time_now() {
   return now;
 }
 
-void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what, fuse_file_info* /*file*/) {
-  auto& system = file_system(request);
-  if (!is_file(system, inode)) return void(fuse_reply_err(request, EPERM));
+void setattr(FileSystem& system, Request& request) {
+  const auto inode = request.header().nodeid;
+  if (!is_file(system, inode)) return request.fail(EPERM);
+  const auto wanted = request.take<fuse_setattr_in>();
+  const auto has = [&wanted](std::uint32_t bit) { return (wanted.valid & bit) != 0; };
+  const auto time = [](std::uint64_t seconds, std::uint32_t rest) {
+    return timespec{static_cast<time_t>(seconds), static_cast<long>(rest)};
+  };
   AttributeChange change;
-  if ((what & FUSE_SET_ATTR_SIZE) != 0) change.size = static_cast<std::uint64_t>(wanted->st_size);
-  if ((what & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted->st_mode;
-  if ((what & FUSE_SET_ATTR_UID) != 0) change.uid = wanted->st_uid;
-  if ((what & FUSE_SET_ATTR_GID) != 0) change.gid = wanted->st_gid;
-  if ((what & FUSE_SET_ATTR_ATIME) != 0) change.atime = wanted->st_atim;
-  if ((what & FUSE_SET_ATTR_MTIME) != 0) change.mtime = wanted->st_mtim;
-  if ((what & FUSE_SET_ATTR_ATIME_NOW) != 0) change.atime = time_now();
-  if ((what & FUSE_SET_ATTR_MTIME_NOW) != 0) change.mtime = time_now();
+  if (has(FATTR_SIZE)) change.size = wanted.size;
+  if (has(FATTR_MODE)) change.mode = wanted.mode;
+  if (has(FATTR_UID)) change.uid = wanted.uid;
+  if (has(FATTR_GID)) change.gid = wanted.gid;
+  if (has(FATTR_ATIME)) change.atime = time(wanted.atime, wanted.atimensec);
+  if (has(FATTR_MTIME)) change.mtime = time(wanted.mtime, wanted.mtimensec);
+  if (has(FATTR_ATIME_NOW)) change.atime = time_now();
+  if (has(FATTR_MTIME_NOW)) change.mtime = time_now();
   if (const auto done = system.view.change(change); !done) return reply_error(request, done.error(), "setattr");
   auto attributes = attributes_of(system, inode);
   if (!attributes) return reply_error(request, attributes.error(), "setattr");
@@ -127,192 +119,267 @@ void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what
   // and sees the rounded size at the next stat.
   const bool rounded = change.size && static_cast<off_t>(*change.size) != attributes->st_size;
   if (rounded) attributes->st_size = static_cast<off_t>(*change.size);
-  fuse_reply_attr(request, &*attributes, rounded ? 0 : kAttributeSeconds);
+  answer_attributes(request, *attributes, rounded ? 0 : kAttributeSeconds);
 }
 
-void open_file(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
-  const auto& system = file_system(request);
-  if (!is_file(system, inode)) return void(fuse_reply_err(request, EISDIR));
-  const bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
-  if (writes && !system.view.writable()) return void(fuse_reply_err(request, EROFS));
+void open_file(FileSystem& system, Request& request) {
+  if (!is_file(system, request.header().nodeid)) return request.fail(EISDIR);
+  const bool writes = (request.take<fuse_open_in>().flags & O_ACCMODE) != O_RDONLY;
+  if (writes && !system.view.writable()) return request.fail(EROFS);
   // No direct_io, not even for O_DIRECT: that would take direct writes past the page cache without invalidating it
   // (before Linux 6.15) and forbid shared mappings. The kernel's own handling of O_DIRECT keeps all views of the file
   // in step, and runs asynchronous direct writes (loop devices, io_uring, libaio) side by side.
-  file->keep_cache = 1;
-  file->noflush = writes ? 0 : 1;
-  file->fh = writes ? 1 : 0;
-  fuse_reply_open(request, file);
+  protocol::OpenOut out{.handle = writes ? kWriter : 0, .flags = FOPEN_KEEP_CACHE, .backing_id = 0};
+  if (!writes) out.flags |= FOPEN_NOFLUSH;
+  if (system.backing_id) {
+    // The cache is the host file's then.
+    out.flags = (out.flags & ~static_cast<std::uint32_t>(FOPEN_KEEP_CACHE)) | protocol::kOpenPassthrough;
+    out.backing_id = *system.backing_id;
+  }
+  request.answer_with(out);
 }
 
-void release(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* /*file*/) {
-  fuse_reply_err(request, 0);
+void release(FileSystem& /*system*/, Request& request) {
+  request.succeed();
 }
 
-void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t size, off_t offset, fuse_file_info* /*file*/) {
-  const auto buffer = read_buffer(size);
-  const auto got = file_system(request).view.read(static_cast<std::uint64_t>(offset), buffer);
-  if (!got) return reply_error(request, got.error(), concat("read of ", size, " bytes at ", offset));
-  fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), *got);
+void read(FileSystem& system, Request& request) {
+  const auto wanted = request.take<fuse_read_in>();
+  // Copying on read is not for a thread that others wait for, and must not be begun twice.
+  if (request.must_not_wait() && system.view.reading_writes()) return;
+  const auto room = request.room(wanted.size);
+  const auto got = system.view.read(wanted.offset, room);
+  if (got) return request.answer(room.first(*got));
+  if (request.must_not_wait() && got.error().is(EAGAIN)) return;
+  reply_error(request, got.error(), concat("read of ", wanted.size, " bytes at ", wanted.offset));
 }
 
-void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* bytes, std::size_t size, off_t offset,
-           fuse_file_info* file) {
-  const std::span in(reinterpret_cast<const std::byte*>(bytes), size);
-  auto& view = file_system(request).view;
-  const auto written = view.write(static_cast<std::uint64_t>(offset), in);
+void write(FileSystem& system, Request& request) {
+  const auto wanted = request.take<fuse_write_in>();
+  auto in = request.rest();
+  if (in.size() < wanted.size) return request.fail(EIO);
+  in = in.first(wanted.size);
+  auto& view = system.view;
+  const auto written = view.write(wanted.offset, in);
   if (written) {
     // The kernel turns a short direct write into EIO, as if the disk were broken.
-    const bool cut_short = *written < size && (file->flags & O_DIRECT) != 0;
-    return cut_short ? void(fuse_reply_err(request, ENOSPC)) : void(fuse_reply_write(request, *written));
+    if (*written < in.size() && (wanted.flags & O_DIRECT) != 0) return request.fail(ENOSPC);
+    fuse_write_out out{};
+    out.size = static_cast<std::uint32_t>(*written);
+    return request.answer_with(out);
   }
   // The end of the disk is no event worth a line in the log, a full host file system is.
-  if (written.error().is(ENOSPC) && static_cast<std::uint64_t>(offset) >= view.size()) {
-    return void(fuse_reply_err(request, ENOSPC));
+  if (written.error().is(ENOSPC) && wanted.offset >= view.size()) return request.fail(ENOSPC);
+  reply_error(request, written.error(), concat("write of ", in.size(), " bytes at ", wanted.offset));
+}
+
+void flush(FileSystem& system, Request& request) {
+  if (request.take<fuse_flush_in>().fh != kWriter) return request.succeed();
+  // What the kernel wrote by itself is not known here.
+  reply(request, system.backing_id ? system.view.sync() : system.view.close_writer(), "flush");
+}
+
+void fsync(FileSystem& system, Request& request) {
+  reply(request, system.view.sync(), "fsync");
+}
+
+void fallocate(FileSystem& system, Request& request) {
+  const auto wanted = request.take<fuse_fallocate_in>();
+  const auto done = system.view.allocate(static_cast<int>(wanted.mode), wanted.offset, wanted.length);
+  if (!done) {
+    return reply_error(request, done.error(), concat("fallocate of ", wanted.length, " bytes at ", wanted.offset));
   }
-  reply_error(request, written.error(), concat("write of ", size, " bytes at ", offset));
+  request.succeed();
 }
 
-void flush(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) {
-  if (file->fh == 0) return void(fuse_reply_err(request, 0));
-  reply(request, file_system(request).view.close_writer(), "flush");
-}
-
-void fsync(fuse_req_t request, fuse_ino_t /*inode*/, int /*data_only*/, fuse_file_info* /*file*/) {
-  reply(request, file_system(request).view.sync(), "fsync");
-}
-
-void fallocate(fuse_req_t request, fuse_ino_t /*inode*/, int mode, off_t offset, off_t length,
-               fuse_file_info* /*file*/) {
-  const auto done =
-      file_system(request).view.allocate(mode, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length));
-  if (!done) return reply_error(request, done.error(), concat("fallocate of ", length, " bytes at ", offset));
-  fuse_reply_err(request, 0);
-}
-
-void lseek(fuse_req_t request, fuse_ino_t /*inode*/, off_t offset, int whence, fuse_file_info* /*file*/) {
+void lseek(FileSystem& system, Request& request) {
   // The kernel may keep data that would be a hole to us. It then takes all for data and does not ask again.
-  if (file_system(request).writeback) return void(fuse_reply_err(request, ENOSYS));
-  if (whence != SEEK_DATA && whence != SEEK_HOLE) return void(fuse_reply_err(request, EINVAL));
-  const auto found =
-      file_system(request).view.seek(whence == SEEK_DATA ? Seek::data : Seek::hole, static_cast<std::uint64_t>(offset));
-  if (!found) return reply_error(request, found.error(), concat("seek at ", offset));
-  fuse_reply_lseek(request, static_cast<off_t>(*found));
+  if (system.writeback) return request.fail(ENOSYS);
+  const auto wanted = request.take<fuse_lseek_in>();
+  if (wanted.whence != SEEK_DATA && wanted.whence != SEEK_HOLE) return request.fail(EINVAL);
+  const auto found = system.view.seek(wanted.whence == SEEK_DATA ? Seek::data : Seek::hole, wanted.offset);
+  if (!found) return reply_error(request, found.error(), concat("seek at ", wanted.offset));
+  fuse_lseek_out out{};
+  out.offset = *found;
+  request.answer_with(out);
 }
 
-void statfs(fuse_req_t request, fuse_ino_t /*inode*/) {
-  const auto room = file_system(request).view.file_system();
+void statfs(FileSystem& system, Request& request) {
+  const auto room = system.view.file_system();
   if (!room) return reply_error(request, room.error(), "statfs");
-  fuse_reply_statfs(request, &*room);
+  fuse_statfs_out out{};
+  out.st.blocks = room->f_blocks;
+  out.st.bfree = room->f_bfree;
+  out.st.bavail = room->f_bavail;
+  out.st.files = room->f_files;
+  out.st.ffree = room->f_ffree;
+  out.st.bsize = static_cast<std::uint32_t>(room->f_bsize);
+  out.st.namelen = static_cast<std::uint32_t>(room->f_namemax);
+  out.st.frsize = static_cast<std::uint32_t>(room->f_frsize);
+  request.answer_with(out);
 }
 
 /// The convention of getxattr(2) and listxattr(2): size 0 asks for the length.
-void reply_attribute(fuse_req_t request, const std::string& value, std::size_t size) {
-  if (size == 0) return void(fuse_reply_xattr(request, value.size()));
-  if (size < value.size()) return void(fuse_reply_err(request, ERANGE));
-  fuse_reply_buf(request, value.data(), value.size());
+void reply_attribute(Request& request, std::string_view value, std::size_t size) {
+  if (size == 0) {
+    fuse_getxattr_out out{};
+    out.size = static_cast<std::uint32_t>(value.size());
+    return request.answer_with(out);
+  }
+  if (size < value.size()) return request.fail(ERANGE);
+  request.answer(std::as_bytes(std::span(value)));
 }
 
-void getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* name, std::size_t size) {
-  const auto& attributes = file_system(request).attributes;
-  const auto found = attributes.find(name);
-  if (found == attributes.end()) return void(fuse_reply_err(request, ENODATA));
+void getxattr(FileSystem& system, Request& request) {
+  const auto size = request.take<fuse_getxattr_in>().size;
+  const auto found = system.attributes.find(request.name());
+  if (found == system.attributes.end()) return request.fail(ENODATA);
   reply_attribute(request, found->second, size);
 }
 
-void listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t size) {
+void listxattr(FileSystem& system, Request& request) {
   std::string names;
-  for (const auto& [name, value] : file_system(request).attributes) names.append(name).push_back('\0');
-  reply_attribute(request, names, size);
+  for (const auto& [name, value] : system.attributes) names.append(name).push_back('\0');
+  reply_attribute(request, names, request.take<fuse_getxattr_in>().size);
 }
 
-void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
-  if (is_file(file_system(request), inode)) return void(fuse_reply_err(request, ENOTDIR));
-  file->cache_readdir = 1;
-  fuse_reply_open(request, file);
+void opendir(FileSystem& system, Request& request) {
+  if (is_file(system, request.header().nodeid)) return request.fail(ENOTDIR);
+  request.answer_with(protocol::OpenOut{.handle = 0, .flags = FOPEN_CACHE_DIR, .backing_id = 0});
 }
 
-void readdir(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset, fuse_file_info* /*file*/) {
-  const auto& system = file_system(request);
+void readdir(FileSystem& system, Request& request) {
+  const auto wanted = request.take<fuse_read_in>();
   struct Entry {
-    const char* name;
-    fuse_ino_t inode;
+    std::string_view name;
+    std::uint64_t inode;
     mode_t type;
   };
+  const auto inode = request.header().nodeid;
   const std::array<Entry, 3> entries{
-      {{".", inode, S_IFDIR}, {"..", inode, S_IFDIR}, {system.name.c_str(), kFileInDirectory, S_IFREG}}};
-  const auto buffer = read_buffer(size);
-  auto* const bytes = reinterpret_cast<char*>(buffer.data());
+      {{".", inode, S_IFDIR}, {"..", inode, S_IFDIR}, {system.name, kFileInDirectory, S_IFREG}}};
+  const auto room = request.room(wanted.size);
   std::size_t used = 0;
-  for (auto i = static_cast<std::size_t>(std::max<off_t>(offset, 0)); i < entries.size(); ++i) {
-    struct stat attributes{};
-    attributes.st_ino = entries[i].inode;
-    attributes.st_mode = entries[i].type;
-    const std::size_t needed =
-        fuse_add_direntry(request, bytes + used, size - used, entries[i].name, &attributes, static_cast<off_t>(i + 1));
-    if (needed > size - used) break;
+  for (auto i = std::min<std::uint64_t>(wanted.offset, entries.size()); i < entries.size(); ++i) {
+    const auto& name = entries[i].name;
+    const auto needed = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name.size());
+    if (needed > room.size() - used) break;
+    fuse_dirent head{};
+    head.ino = entries[i].inode;
+    head.off = i + 1;
+    head.namelen = static_cast<std::uint32_t>(name.size());
+    head.type = entries[i].type >> 12U;
+    std::memset(&room[used], 0, needed);
+    std::memcpy(&room[used], &head, FUSE_NAME_OFFSET);
+    std::memcpy(&room[used + FUSE_NAME_OFFSET], name.data(), name.size());
     used += needed;
   }
-  fuse_reply_buf(request, bytes, used);
-}
-
-void fsyncdir(fuse_req_t request, fuse_ino_t /*inode*/, int /*data_only*/, fuse_file_info* /*file*/) {
-  fuse_reply_err(request, 0);
+  request.answer(room.first(used));
 }
 
 /// The directory holds the one file and nothing else, for root too. EPERM, not the ENOSYS of a missing operation, which
 /// some programs report as a broken system.
-template <typename... Arguments>
-void refuse(fuse_req_t request, Arguments... /*unused*/) {
-  fuse_reply_err(request, EPERM);
+void refuse(FileSystem& /*system*/, Request& request) {
+  request.fail(EPERM);
 }
 
-/// `operation` as libfuse calls it: an exception (memory ran out) is answered, and does not reach C code.
-template <auto operation, typename... Arguments>
-void guarded(fuse_req_t request, Arguments... arguments) {
-  try {
-    operation(request, arguments...);
-  } catch (const std::exception& problem) {
-    reply_error(request, Error(ENOMEM, concat("internal error: ", problem.what())), "request");
+void forget(FileSystem& /*system*/, Request& request) {
+  request.leave_unanswered();
+}
+
+using Operation = void (*)(FileSystem&, Request&);
+
+Operation operation_of(std::uint32_t opcode) {
+  switch (opcode) {
+    case FUSE_LOOKUP:
+      return lookup;
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+      return forget;
+    case FUSE_GETATTR:
+      return getattr;
+    case FUSE_SETATTR:
+      return setattr;
+    case FUSE_OPEN:
+      return open_file;
+    case FUSE_READ:
+      return read;
+    case FUSE_WRITE:
+      return write;
+    case FUSE_STATFS:
+      return statfs;
+    case FUSE_FSYNC:
+      return fsync;
+    case FUSE_FLUSH:
+      return flush;
+    case FUSE_GETXATTR:
+      return getxattr;
+    case FUSE_LISTXATTR:
+      return listxattr;
+    case FUSE_OPENDIR:
+      return opendir;
+    case FUSE_READDIR:
+      return readdir;
+    case FUSE_FALLOCATE:
+      return fallocate;
+    case FUSE_LSEEK:
+      return lseek;
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_FSYNCDIR:
+    case FUSE_DESTROY:
+      return release;
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_SYMLINK:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_CREATE:
+      return refuse;
+    default:
+      return nullptr;
   }
 }
 
-fuse_lowlevel_ops make_operations() {
-  fuse_lowlevel_ops table{};
-  table.init = init;
-  table.lookup = guarded<lookup>;
-  table.getattr = guarded<getattr>;
-  table.setattr = guarded<setattr>;
-  table.open = guarded<open_file>;
-  table.read = guarded<read>;
-  table.write = guarded<write>;
-  table.flush = guarded<flush>;
-  table.release = guarded<release>;
-  table.fsync = guarded<fsync>;
-  table.fallocate = guarded<fallocate>;
-  table.lseek = guarded<lseek>;
-  table.statfs = guarded<statfs>;
-  table.getxattr = guarded<getxattr>;
-  table.listxattr = guarded<listxattr>;
-  table.opendir = guarded<opendir>;
-  table.readdir = guarded<readdir>;
-  table.releasedir = guarded<release>;
-  table.fsyncdir = guarded<fsyncdir>;
-  table.mknod = refuse;
-  table.mkdir = refuse;
-  table.unlink = refuse;
-  table.rmdir = refuse;
-  table.symlink = refuse;
-  table.rename = refuse;
-  table.link = refuse;
-  table.create = refuse;
-  return table;
+/// What works on a file that was opened was allowed then.
+bool is_for_all(std::uint32_t opcode) {
+  switch (opcode) {
+    case FUSE_READ:
+    case FUSE_WRITE:
+    case FUSE_FSYNC:
+    case FUSE_RELEASE:
+    case FUSE_READDIR:
+    case FUSE_FSYNCDIR:
+    case FUSE_RELEASEDIR:
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_DESTROY:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
 
-const fuse_lowlevel_ops& operations() {
-  static const fuse_lowlevel_ops table = make_operations();
-  return table;
+void serve_request(FileSystem& system, Request& request) {
+  const auto& header = request.header();
+  const auto operation = operation_of(header.opcode);
+  if (operation == nullptr) {
+    // Also to an interruption: the kernel then sends no more of them. Nothing here can be broken off.
+    request.fail(ENOSYS);
+  } else if (system.only_user && header.uid != *system.only_user && header.uid != 0 && !is_for_all(header.opcode)) {
+    request.fail(EACCES);
+  } else {
+    try {
+      operation(system, request);
+    } catch (const std::exception& problem) {
+      reply_error(request, Error(ENOMEM, concat("internal error: ", problem.what())), "request");
+    }
+  }
 }
 
 }  // namespace penstock::fuse

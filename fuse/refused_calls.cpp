@@ -38,9 +38,6 @@ constexpr long kNeverNeeded[] = {
     SYS_perf_event_open,
     SYS_bpf,
     SYS_userfaultfd,
-    SYS_io_uring_setup,
-    SYS_io_uring_enter,
-    SYS_io_uring_register,
     SYS_add_key,
     SYS_request_key,
     SYS_keyctl,
@@ -82,6 +79,10 @@ constexpr long kNeverNeeded[] = {
     SYS_modify_ldt,
 #endif
 };
+
+// Needed where requests come over io_uring: to set up rings, and to use them, which then do nothing else.
+constexpr long kMakeRings[] = {SYS_io_uring_setup};
+constexpr long kUseRings[] = {SYS_io_uring_enter, SYS_io_uring_register};
 
 // What mounting needed, and what a daemon with its files open has no use for.
 constexpr long kAfterMounting[] = {
@@ -202,12 +203,14 @@ class Filter {
 
 }  // namespace
 
-bool refuse_calls(Refused which, bool network) {
+bool refuse_calls(Refused which, bool network, bool rings) {
   if (kArchitecture == 0) return false;
   constexpr std::uint32_t kNamespaces =
       CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
   Filter filter;
   filter.refuse(kNeverNeeded);
+  if (!rings || which == Refused::while_serving) filter.refuse(kMakeRings);
+  if (!rings) filter.refuse(kUseRings);
   filter.refuse_bits(SYS_clone, kNamespaces);
   // Its flags lie in memory, where a filter cannot look; the C library goes back to clone().
   filter.refuse(SYS_clone3, ENOSYS);

@@ -2,7 +2,7 @@
 /// Result to errno, here alone.
 #pragma once
 
-#include "fuse/libfuse.hpp"
+#include "fuse/request.hpp"
 
 #include <penstock/error.hpp>
 
@@ -16,14 +16,14 @@ namespace penstock::fuse {
 [[nodiscard]] int errno_for(const Error& error, std::string_view operation);
 
 /// Answers with the error.
-inline void reply_error(fuse_req_t request, const Error& error, std::string_view operation) {
-  fuse_reply_err(request, errno_for(error, operation));
+inline void reply_error(Request& request, const Error& error, std::string_view operation) {
+  request.fail(errno_for(error, operation));
 }
 
 /// Answers success or the error.
-inline void reply(fuse_req_t request, const Result<>& result, std::string_view operation) {
+inline void reply(Request& request, const Result<>& result, std::string_view operation) {
   if (!result) return reply_error(request, result.error(), operation);
-  fuse_reply_err(request, 0);
+  request.succeed();
 }
 
 }  // namespace penstock::fuse

@@ -111,9 +111,9 @@ bool drop_capabilities() {
 
 }  // namespace
 
-void shed_before_opening() {
+void shed_before_opening(bool rings) {
   // Without CAP_SYS_ADMIN it would take "no new privileges", which keeps fusermount3 from mounting.
-  if (geteuid() == 0) static_cast<void>(refuse_calls(Refused::before_opening, true));
+  if (geteuid() == 0) static_cast<void>(refuse_calls(Refused::before_opening, true, rings));
 }
 
 std::string enter_sandbox(const SandboxNeeds& needs) {
@@ -122,7 +122,7 @@ std::string enter_sandbox(const SandboxNeeds& needs) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) in_force.emplace_back("no new privileges");
   if (const auto abi = confine_files(needs); abi > 0) in_force.push_back(concat("landlock ", abi));
   if (drop_capabilities()) in_force.emplace_back("no capabilities");
-  if (refuse_calls(Refused::while_serving, needs.network)) in_force.emplace_back("seccomp");
+  if (refuse_calls(Refused::while_serving, needs.network, needs.rings)) in_force.emplace_back("seccomp");
   std::string out;
   for (const std::string& part : in_force) out.append(out.empty() ? "" : ", ").append(part);
   return out.empty() ? "off" : out;

@@ -24,11 +24,13 @@ inline constexpr bool kSandboxByDefault = true;
 struct SandboxNeeds {
   std::string control_directory;  ///< the control socket is removed from it in the end
   bool network = false;           ///< some layer is read over the network
+  bool rings = false;             ///< requests come over io_uring
 };
 
-/// Before an image is opened: system calls that neither opening nor mounting one needs are refused from now on. Only a
-/// privileged process can do so and still mount; an ordinary user's has little that it could lose.
-void shed_before_opening();
+/// Before an image is opened: system calls that neither opening nor mounting one needs are refused from now on; those
+/// of io_uring are not if `rings` may be wanted. Only a privileged process can do so and still mount; an ordinary
+/// user's has little that it could lose.
+void shed_before_opening(bool rings);
 
 /// After mounting, before the first request: no new files but a few of the system's own, no programs, no mounts, no
 /// other processes, no network unless needed, no capabilities. What the kernel does not know is left out.

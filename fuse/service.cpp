@@ -14,6 +14,7 @@
 #include "fuse/sandbox.hpp"
 #include "fuse/session.hpp"
 #include "fuse/slots.hpp"
+#include "fuse/ways.hpp"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -136,12 +137,12 @@ Result<> Service::start() {
                                               options_.mount.max_read,
                                               options_.mount.max_write,
                                               options_.mount.writeback});
-  session_ = TRY(Session::mount(*system_, options_.mountpoint, options_.mount, top, read_only));
+  serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
+  session_ = TRY(mount_session(*system_, *image_, layers_, options_, serving_));
   shut_in();
   if (trace_) trace_->start();
-  serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
   executor_ = make_request_executor(serving_ + kSlotsThatMayBlock);
-  slots_ = std::make_unique<Slots>(*session_, *executor_, serving_);
+  slots_ = std::make_unique<Slots>(*session_, *system_, *executor_, serving_);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
   add_commands();
   TRY(start_streaming());
@@ -154,10 +155,8 @@ void Service::shut_in() {
   session_->leave_unmounting_to(options_.unmounter);
   SandboxNeeds needs;
   needs.control_directory = control_->path().substr(0, control_->path().rfind('/'));
-  needs.network = std::ranges::any_of(layers_, [](const LayerInfo& layer) {
-    const auto colon = layer.path.find(':');
-    return colon != std::string::npos && colon < layer.path.find('/');
-  });
+  needs.network = is_on_network(layers_);
+  needs.rings = session_->rings() != nullptr;
   sandbox_ = enter_sandbox(needs);
 }
 
@@ -194,6 +193,8 @@ Result<Json> Service::status() {
               {"detect-zeroes", options_.detect_zeroes},
               {"pid", getpid()},
               {"sandbox", sandbox_},
+              {"passthrough", system_->backing_id.has_value()},
+              {"requests-over", session_->rings() != nullptr ? "io_uring" : "/dev/fuse"},
               {"mounted-at", std::chrono::system_clock::to_time_t(mounted_at_)},
               {"threads", serving_},
               {"cache-bytes", image_->cache_bytes()},
@@ -373,6 +374,8 @@ Result<> Service::serve_until_unmounted(const Ready& ready) {
       return;
     }
     log_line(LogLevel::info, concat(printable(layers_.front().path), ": mounted at ", printable(view_path())));
+    log_line(LogLevel::info, concat(printable(layers_.front().path), ": ",
+                                    describe_way(*session_, *system_, options_.mount, is_on_network(layers_))));
     control_->run();
   });
   auto served = slots_->run();

@@ -3,11 +3,12 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "fuse/device.hpp"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +17,8 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <new>
 #include <thread>
 
 namespace penstock::fuse {
@@ -82,6 +85,54 @@ std::string escape(std::string_view value) {
   return out;
 }
 
+// A request with its data, and a page for what goes before them.
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kReceiveBytes = kTransferMax + 2 * kPage;
+
+/// Where a slot's reads go before they are sent; its thread keeps it for the next request.
+std::span<std::byte> read_buffer(std::size_t size) {
+  struct Free {
+    void operator()(std::byte* bytes) const { std::free(bytes); }
+  };
+  thread_local std::unique_ptr<std::byte, Free> bytes;
+  thread_local std::size_t room = 0;
+  if (room < size) {
+    room = 0;
+    // Page-aligned: host storage opened with O_DIRECT needs no bounce buffer.
+    bytes.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, align_up(size, kPage))));
+    if (!bytes) throw std::bad_alloc();
+    room = size;
+  }
+  return {bytes.get(), size};
+}
+
+/// One that was read from the device, and is answered there.
+class DeviceRequest final : public Request {
+ public:
+  DeviceRequest(int device, std::span<const std::byte> bytes) : device_(device) {
+    std::memcpy(&header_, bytes.data(), sizeof header_);
+    fixed_ = bytes.subspan(sizeof header_);
+  }
+
+  std::span<std::byte> room(std::size_t size) override { return read_buffer(size); }
+
+ private:
+  void send(int number, std::span<const std::byte> bytes) override {
+    fuse_out_header header{};
+    header.len = static_cast<std::uint32_t>(sizeof header + bytes.size());
+    header.error = -number;
+    header.unique = header_.unique;
+    const std::array<iovec, 2> pieces{iovec{&header, sizeof header},
+                                      iovec{const_cast<std::byte*>(bytes.data()), bytes.size()}};
+    if (writev(device_, pieces.data(), bytes.empty() ? 1 : 2) >= 0) return;
+    // Nobody waits for it any more, or the file system is gone.
+    if (errno == ENOENT || errno == ENODEV || errno == ECONNABORTED || errno == ENOTCONN) return;
+    log_limited(LogLevel::error, system_failure("cannot answer a request of the kernel").error().message());
+  }
+
+  const int device_;
+};
+
 std::string libfuse_options(const MountOptions& options, const std::string& source, bool read_only) {
   std::string out = concat("default_permissions,nosuid,nodev,fsname=", escape(options.fsname.value_or(source)),
                            ",subtype=", escape(options.subtype), ",max_read=", options.max_read);
@@ -96,17 +147,19 @@ std::string libfuse_options(const MountOptions& options, const std::string& sour
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountpoint& mountpoint,
-                                                const MountOptions& options, const std::string& source,
-                                                bool read_only) {
+                                                const MountOptions& options, const std::string& source, bool read_only,
+                                                const Wishes& wishes) {
   fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
   fuse_opt_add_arg(&arguments, "penstock");
   fuse_opt_add_arg(&arguments, "-o");
   fuse_opt_add_arg(&arguments, libfuse_options(options, source, read_only).c_str());
   CapturedStandardError messages;
-  fuse_session* const made = fuse_session_new(&arguments, &operations(), sizeof(fuse_lowlevel_ops), &system);
+  // It mounts and unmounts. Requests are our own business.
+  constexpr fuse_lowlevel_ops kNone{};
+  fuse_session* const made = fuse_session_new(&arguments, &kNone, sizeof kNone, nullptr);
   fuse_opt_free_args(&arguments);
   if (made == nullptr) return fail(EINVAL, concat("cannot set up FUSE: ", first_line(messages.restore())));
-  std::unique_ptr<Session> session(new Session(made));
+  std::unique_ptr<Session> session(new Session(made, system));
   if (fuse_session_mount(made, mountpoint.path.c_str()) != 0) {
     const std::string reason = first_line(messages.restore());
     return fail(EIO, concat("cannot mount at ", mountpoint.path, ": ", reason.empty() ? "unknown reason" : reason));
@@ -118,8 +171,35 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   session->entry_ = *entry;
   // While files may still be opened. Only root may, and only Linux with sysfs has it.
   session->read_ahead_ = open(concat("/sys/class/bdi/", entry->device, "/read_ahead_kb").c_str(), O_WRONLY | O_CLOEXEC);
-  TRY(use_own_device(made));
+  session->device_ = fuse_session_fd(made);
+  TRY(session->agree(wishes));
   return session;
+}
+
+Result<> Session::agree(const Wishes& wishes) {
+  offer_ = TRY(receive_offer(device_));
+  std::uint32_t wanted = 0;
+  if (wishes.io_uring && offer_.io_uring()) {
+    // Before it is accepted: the kernel then sends nothing by any other way.
+    if (auto made = Rings::make(device_, wishes.ring_threads, payload_bytes_max(system_))) {
+      rings_ = *std::move(made);
+      wanted |= protocol::kOverIoUring2;
+    } else {
+      no_rings_because_ = made.error().message();
+    }
+  }
+  if (wishes.passthrough && offer_.passthrough()) {
+    wanted |= protocol::kPassthrough2;
+    passes_through_ = true;
+  }
+  return accept_offer(device_, offer_, system_, wanted);
+}
+
+Result<int> Session::share_file(int file) const {
+  const protocol::BackingMap map{.file = file, .flags = 0, .padding = 0};
+  const int number = ioctl(device_, protocol::kBackingOpen, &map);
+  if (number < 0) return system_failure("the kernel does not take the file");
+  return number;
 }
 
 void Session::read_further_ahead() const {
@@ -133,29 +213,42 @@ Session::~Session() {
   fuse_session_destroy(session_);
 }
 
+std::span<std::byte> ReceiveBuffer::bytes() noexcept {
+  if (bytes_.empty()) {
+    auto* const room = static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBytes));
+    if (room != nullptr) bytes_ = {room, kReceiveBytes};
+  }
+  return bytes_;
+}
+
 ReceiveBuffer::~ReceiveBuffer() {
-  std::free(mem);
+  std::free(bytes_.data());
 }
 
 Result<bool> Session::receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
                               const std::function<bool()>& goes_on) {
   while (!stopping.load(std::memory_order_relaxed) && goes_on()) {
-    const int got = fuse_session_receive_buf(session_, &buffer);
-    if (got == -EINTR || got == -EAGAIN) continue;
-    if (got == -ENOMEM) {
+    const auto bytes = buffer.bytes();
+    const ssize_t got = bytes.empty() ? -1 : ::read(device_, bytes.data(), bytes.size());
+    if (got >= static_cast<ssize_t>(sizeof(fuse_in_header))) {
+      DeviceRequest request(device_, bytes.first(static_cast<std::size_t>(got)));
+      serve_request(system_, request);
+      continue;
+    }
+    const int number = bytes.empty() ? ENOMEM : got < 0 ? errno : EIO;
+    // ENOENT: the request was withdrawn while it was being read.
+    if (number == EINTR || number == EAGAIN || number == ENOENT) continue;
+    if (number == ENOMEM) {
       // The request is still with the kernel.
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
       continue;
     }
-    if (got == -ECONNABORTED) {
+    if (number == ECONNABORTED) {
       return fail(ECONNABORTED, "the connection to the kernel was aborted; what was not synced before may be lost");
     }
-    if (got < 0) return system_failure("cannot read requests from /dev/fuse", -got);
-    if (got == 0) {
-      gone_ = true;
-      return false;
-    }
-    fuse_session_process_buf(session_, &buffer);
+    if (number != ENODEV) return system_failure("cannot read requests from /dev/fuse", number);
+    gone_ = true;
+    return false;
   }
   return true;
 }
@@ -188,6 +281,7 @@ void Session::end() {
     if (const auto done = unmount(Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
   }
   ended_ = true;
+  rings_.reset();  // keeps the device open
   fuse_session_unmount(session_);
 }
 

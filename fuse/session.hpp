@@ -2,34 +2,50 @@
 /// A mounted libfuse session: from mount(2) to the last close of /dev/fuse.
 #pragma once
 
+#include "fuse/handshake.hpp"
 #include "fuse/libfuse.hpp"
 #include "fuse/mountpoint.hpp"
 #include "fuse/operations.hpp"
+#include "fuse/rings.hpp"
 #include "fuse/unmounter.hpp"
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 namespace penstock::fuse {
 
-/// Where one thread's requests arrive; libfuse makes the room at the first.
-struct ReceiveBuffer : fuse_buf {
-  ReceiveBuffer() : fuse_buf{} {}
+/// Where one thread's requests arrive; the room is made at the first.
+class ReceiveBuffer {
+ public:
+  ReceiveBuffer() = default;
   ReceiveBuffer(const ReceiveBuffer&) = delete;
   ReceiveBuffer& operator=(const ReceiveBuffer&) = delete;
   ~ReceiveBuffer();
+  /// Empty when there is no memory.
+  [[nodiscard]] std::span<std::byte> bytes() noexcept;
+
+ private:
+  std::span<std::byte> bytes_;
+};
+
+/// What is used of what only some kernels have.
+struct Wishes {
+  bool io_uring = false;
+  unsigned ring_threads = 1;
+  bool passthrough = false;
 };
 
 /// Threads: receive() on any number; everything else on one, while no receive() runs.
 class Session {
  public:
-  /// Mounts. `system` must live as long as the session.
+  /// Mounts, and agrees with the kernel on how requests come. `system` must live as long as the session.
   /// Errors: one line, with what libfuse or fusermount3 had to say.
   [[nodiscard]] static Result<std::unique_ptr<Session>> mount(FileSystem& system, const Mountpoint& mountpoint,
                                                               const MountOptions& options, const std::string& source,
-                                                              bool read_only);
+                                                              bool read_only, const Wishes& wishes);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   /// Unmounts what is still mounted and cuts off who still has files open.
@@ -40,6 +56,14 @@ class Session {
   [[nodiscard]] bool left_dead_mount() const;
   /// The kernel has said that the file system is unmounted, everywhere.
   [[nodiscard]] bool is_gone() const noexcept { return gone_; }
+
+  /// What carries most requests, when it is not /dev/fuse.
+  [[nodiscard]] Rings* rings() const noexcept { return rings_.get(); }
+  /// Why not, though it was wished and the kernel has it; empty: it is used, or was not wished.
+  [[nodiscard]] const std::string& no_rings_because() const noexcept { return no_rings_because_; }
+  [[nodiscard]] bool passes_through() const noexcept { return passes_through_; }
+  /// The kernel's number for an open file that it is to read and write by itself. Needs CAP_SYS_ADMIN.
+  [[nodiscard]] Result<int> share_file(int file) const;
 
   /// Serves requests until the file system is unmounted (false), `stopping` is set and a signal interrupts the wait, or
   /// `goes_on`, asked after each request, says no. Errors: why the device cannot be read.
@@ -60,9 +84,16 @@ class Session {
   void end();
 
  private:
-  explicit Session(fuse_session* session) : session_(session) {}
+  Session(fuse_session* session, FileSystem& system) : session_(session), system_(system) {}
+  [[nodiscard]] Result<> agree(const Wishes& wishes);
 
   fuse_session* session_;
+  FileSystem& system_;
+  int device_ = -1;
+  Offer offer_;
+  std::unique_ptr<Rings> rings_;
+  std::string no_rings_because_;
+  bool passes_through_ = false;
   MountEntry entry_;  ///< constant once mounted: any thread may be unmounting while end() runs
   bool ended_ = false;
   int read_ahead_ = -1;

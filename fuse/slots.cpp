@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace penstock::fuse {
 
@@ -38,9 +39,16 @@ Result<> Slots::run() {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   });
+  auto* const rings = session_.rings();
+  if (rings != nullptr) {
+    rings->start({.system = &system_,
+                  .hand_on = [this](Request& request) { return hand_on(request); },
+                  .failed = [this](const Error& error) { fail(error); }});
+  }
   executor_.run_on_all_slots([this](unsigned) { run_slot(); });
   done = true;
   end_all();
+  if (rings != nullptr) rings->stop();
   interrupter.join();
   const MutexLock lock(mutex_);
   if (failure_) return Failure(*failure_);
@@ -81,21 +89,56 @@ Result<> Slots::serve(Watch& watch) {
 }
 
 bool Slots::wait_for_turn() {
+  {
+    const MutexLock lock(turn_mutex_);
+    // Under the mutex, as call_one() looks for whom to call: with one too few at work nobody may park.
+    if (active_.fetch_sub(1) <= serving_) {
+      ++active_;
+      return true;
+    }
+  }
+  bool end = false;
+  // Nobody minds when these wait.
+  auto* const watch = std::exchange(BlockingObserver::of_this_thread(), nullptr);
+  while (auto* const request = next_handed_on(end)) serve_request(system_, *request);
+  BlockingObserver::of_this_thread() = watch;
+  return !end;
+}
+
+Request* Slots::next_handed_on(bool& end) {
   const MutexLock lock(turn_mutex_);
-  // Under the mutex, as call_one() looks for whom to call: with one too few at work nobody may park.
-  if (active_.fetch_sub(1) <= serving_) {
-    ++active_;
-    return true;
-  }
   ++parked_;
-  while (called_ == 0 && !stopping_) turn_.wait(turn_mutex_);
+  while (called_ == 0 && handed_on_ == nullptr && !stopping_) turn_.wait(turn_mutex_);
   --parked_;
-  if (called_ == 0) {
-    ++active_;
-    return false;
+  if (called_ != 0) {
+    --called_;
+    return nullptr;
   }
-  --called_;
+  if (auto* const request = handed_on_; request != nullptr) {
+    handed_on_ = request->next_handed_on;
+    return request;
+  }
+  ++active_;
+  end = true;
+  return nullptr;
+}
+
+bool Slots::hand_on(Request& request) {
+  const MutexLock lock(turn_mutex_);
+  if (stopping_) return false;
+  request.next_handed_on = nullptr;
+  (handed_on_ == nullptr ? handed_on_ : last_handed_on_->next_handed_on) = &request;
+  last_handed_on_ = &request;
+  turn_.notify_one();
   return true;
+}
+
+void Slots::fail(const Error& error) {
+  {
+    const MutexLock lock(mutex_);
+    if (!failure_) failure_ = error;
+  }
+  end_all();
 }
 
 Slots::Watch::Watch(Slots& of) : slots(of), at_once(kPatience) {}

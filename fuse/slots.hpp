@@ -19,16 +19,18 @@ namespace penstock::fuse {
 /// Runs the session's receive loop on slots of an executor: on `serving` of them at a time, since more would only take
 /// the cores from each other. A slot that waits for a disk does not count: one of the others, which are parked, takes
 /// its place meanwhile, so that the disk gets as many requests at a time as the kernel has, while what the page cache
-/// holds is served without handing anything over.
-/// Threads: run() on one thread, stop() on any other.
+/// holds is served without handing anything over. Where requests come over io_uring, the slots serve those that wait
+/// for a disk, and what still comes by the device. Threads: run() on one thread, stop() on any other.
 class Slots {
  public:
-  Slots(Session& session, Executor& executor, unsigned serving)
-      : session_(session), executor_(executor), serving_(static_cast<int>(serving)) {}
+  Slots(Session& session, FileSystem& system, Executor& executor, unsigned serving)
+      : session_(session), system_(system), executor_(executor), serving_(static_cast<int>(serving)) {}
 
   /// Serves until the file system is unmounted or stop() was called. When one loop fails, all end.
   /// Errors: the first failure.
   [[nodiscard]] Result<> run();
+  /// Has a parked slot serve a request that would keep its receiver waiting. False: all end, it is the caller's still.
+  [[nodiscard]] bool hand_on(Request& request);
   /// Ends all loops that wait for a request, and the others once they have answered. Returns at once.
   void stop();
   [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
@@ -49,11 +51,15 @@ class Slots {
   [[nodiscard]] Result<> serve(Watch& watch);
   /// A slot begins to wait, and too few are left: another takes its place, if there is one.
   void call_one() noexcept;
-  /// Waits until one is needed. False: all end.
+  /// Waits until one is needed, serving what others hand on. False: all end.
   [[nodiscard]] bool wait_for_turn();
+  /// The next that was handed on; null: the slot's turn has come, or the end.
+  [[nodiscard]] Request* next_handed_on(bool& end);
+  void fail(const Error& error);
   void end_all();
 
   Session& session_;
+  FileSystem& system_;
   Executor& executor_;
   const int serving_;
   std::atomic<int> active_{0};         ///< slots that receive or serve, and do not wait for a disk
@@ -63,6 +69,8 @@ class Slots {
   ConditionVariable turn_;
   int parked_ GUARDED_BY(turn_mutex_) = 0;
   int called_ GUARDED_BY(turn_mutex_) = 0;  ///< of the parked: are counted as active already, and on their way
+  Request* handed_on_ GUARDED_BY(turn_mutex_) = nullptr;  ///< the first, which leads to the next
+  Request* last_handed_on_ GUARDED_BY(turn_mutex_) = nullptr;
   Mutex mutex_;
   std::multiset<pthread_t> threads_ GUARDED_BY(mutex_);
   std::optional<Error> failure_ GUARDED_BY(mutex_);

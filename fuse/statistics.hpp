@@ -53,7 +53,9 @@ class Statistics {
    public:
     Request(Statistics& statistics, RequestKind kind, std::uint64_t offset, std::uint64_t length)
         : statistics_(statistics), kind_(kind), offset_(offset), length_(length), began_(Trace::Clock::now()) {}
-    ~Request() { statistics_.count(*this, Trace::Clock::now()); }
+    ~Request() {
+      if (!withdrawn_) statistics_.count(*this, Trace::Clock::now());
+    }
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
     void succeeded(std::uint64_t bytes = 0) {
@@ -61,6 +63,8 @@ class Statistics {
       bytes_ = bytes;
     }
     void failed(int number) { error_ = number; }
+    /// It is begun again, and counts then.
+    void withdraw() { withdrawn_ = true; }
 
    private:
     friend class Statistics;
@@ -71,6 +75,7 @@ class Statistics {
     const Trace::Clock::time_point began_;
     std::uint64_t bytes_ = 0;
     int error_ = EIO;
+    bool withdrawn_ = false;
   };
 
   /// From now on every request goes there, too. Before the first request; `trace` must live as long.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/view.hpp"
 
+#include "base/blocking.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -115,6 +116,7 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> out) {
   Statistics::Request request(statistics_, RequestKind::read, offset, out.size());
   auto done = image_.read({offset}, out);
   if (!done) {
+    if (done.error().is(EAGAIN) && BlockingObserver::refuses_here()) request.withdraw();
     request.failed(done.error().number());
     return Failure(std::move(done).error());
   }

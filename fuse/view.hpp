@@ -67,10 +67,13 @@ class View {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return image_.virtual_size(); }
   [[nodiscard]] bool writable() const noexcept { return image_.writable(); }
+  /// Whether reading may change the image (copy-on-read).
+  [[nodiscard]] bool reading_writes() const noexcept { return image_.copies_on_read(); }
   [[nodiscard]] const ViewOptions& options() const noexcept { return options_; }
   [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
 
-  /// Bytes read: fewer than asked only at the end, 0 at or behind it.
+  /// Bytes read: fewer than asked only at the end, 0 at or behind it. Where the thread's BlockingObserver refuses to
+  /// wait: EAGAIN, which counts as no request.
   [[nodiscard]] Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out);
   /// Bytes written: fewer than asked only where the end cuts the write; never 0 unless `in` is empty.
   [[nodiscard]] Result<std::size_t> write(std::uint64_t offset, std::span<const std::byte> in);

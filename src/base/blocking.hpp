@@ -13,11 +13,17 @@ class BlockingObserver {
 
   virtual void begins_to_block() noexcept = 0;
   virtual void goes_on() noexcept = 0;
+  /// Whether a read that would wait is to fail with EAGAIN instead, having changed nothing.
+  [[nodiscard]] virtual bool refuses() const noexcept { return false; }
 
   /// The calling thread's, or null: nobody wants to know, and a call that may block is made at once.
   static BlockingObserver*& of_this_thread() noexcept {
     thread_local BlockingObserver* observer = nullptr;
     return observer;
+  }
+  [[nodiscard]] static bool refuses_here() noexcept {
+    const auto* const observer = of_this_thread();
+    return observer != nullptr && observer->refuses();
   }
 
  protected:

@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "fuse/daemon.hpp"
 #include "fuse/mount_options.hpp"
+#include "fuse/rings.hpp"
 #include "fuse/sandbox.hpp"
 #include "fuse/unmounter.hpp"
 
@@ -52,7 +53,7 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
     }
     unmounter = *std::move(started);
     serve.unmounter = unmounter.get();
-    fuse::shed_before_opening();
+    fuse::shed_before_opening(fuse::wants_rings(serve.mount));
   }
   auto image = Image::open(flags.image, image_options);
   if (!image) {

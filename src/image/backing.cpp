@@ -26,6 +26,8 @@ Result<> Backing::read(GuestOffset offset, std::span<std::byte> out) {
       case FlatKind::ask:
         done = TRY(read_asking(run.depth, offset, part));
         break;
+      case FlatKind::later:
+        return fail(EAGAIN, "the layers below must be asked first");
     }
     offset += done;
     out = out.subspan(done);

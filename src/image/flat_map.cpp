@@ -57,6 +57,7 @@ FlatRun FlatMap::find(GuestRange range) {
   const GuestOffset start{align_down(range.offset.value, chunk_size_)};
   const auto chunk =
       chunks_.get({.position = start.value / chunk_size_}, [&]() -> Result<Chunk> { return resolve(start); });
+  if (!chunk && chunk.error().is(EAGAIN)) return {.kind = FlatKind::later, .length = range.length};
   // resolve() does not fail, what cannot be asked becomes a run of kind ask: it can only be for want of memory.
   if (!chunk) throw std::bad_alloc();
   const auto& runs = (*chunk)->runs;

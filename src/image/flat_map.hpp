@@ -18,6 +18,7 @@ enum class FlatKind : std::uint8_t {
   data,        ///< at host_offset of the layer's data_storage()
   compressed,  ///< in packed clusters of the layer: ask its driver
   ask,         ///< the layer could not be asked, or answers with a storage of its own: ask its driver
+  later,       ///< not known yet, and the thread refuses to wait
 };
 
 struct FlatRun {

@@ -4,6 +4,7 @@
 
 #include <penstock/error.hpp>
 
+#include "base/blocking.hpp"
 #include "base/memory.hpp"
 #include "base/mutex.hpp"
 
@@ -36,9 +37,14 @@ class ShardedCache {
   ShardedCache(std::uint64_t budget_bytes, unsigned shards) : budget_bytes_(budget_bytes / shards), shards_(shards) {}
 
   /// The value at `key`, made by `make()` (giving Result<Value>) when there is none. A failure goes to all that wait
-  /// for it and is not kept. `make` runs without a lock and must not ask this cache.
+  /// for it and is not kept. `make` runs without a lock and must not ask this cache. A thread that refuses to wait
+  /// makes nothing: EAGAIN.
   template <typename Make>
   [[nodiscard]] Result<Pointer> get(const CacheKey& key, Make&& make) {
+    if (BlockingObserver::refuses_here()) {
+      if (auto there = find(key)) return there;
+      return fail(EAGAIN, "not in the cache");
+    }
     Shard& shard = shards_[mix(key) % shards_.size()];
     bool mine = false;
     const auto slot = find_or_insert(shard, key, mine);

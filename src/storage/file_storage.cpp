@@ -91,6 +91,10 @@ ssize_t FileStorage::read_some(HostOffset offset, std::span<std::byte> out) {
     if (done >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP)) return done;
     if (errno == EOPNOTSUPP) answers_at_once_ = false;
   }
+  if (BlockingObserver::refuses_here()) {
+    errno = EAGAIN;
+    return -1;
+  }
   const BlockingRegion region;
   return pread(descriptor_.get(), out.data(), out.size(), position);
 }

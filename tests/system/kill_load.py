@@ -99,8 +99,8 @@ def load(seed, view, log, started):
     print(f"   {len(allowed)} blocks, {sum(len(w.synced) for w in writers)} of them synced; "
           f"ended by {', '.join(sorted({str(w.ended_by) for w in writers}))}")
     # ENOTCONN: the daemon is gone. ECONNABORTED: it went while a request was under way. EIO: while it was taking one in or
-    # answering, or what a loop device makes of it.
-    ends = {errno.EIO} if device else {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO}
+    # answering, or what a loop device makes of it. ECANCELED: while it was taking one in over io_uring.
+    ends = {errno.EIO} if device else {errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.EIO}
     return 0 if all(w.killed and w.ended_by.errno in ends for w in writers) else 1
 
 

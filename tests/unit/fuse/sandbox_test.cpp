@@ -137,7 +137,7 @@ TEST(Sandbox, TheNetworkIsThereForThoseWhoNeedIt) {
 
 TEST(Sandbox, WhatIsShedBeforeOpeningHindersNoMount) {
   const int broken = in_a_process([] {
-    shed_before_opening();
+    shed_before_opening(false);
     become_io_flusher();
     const bool privileged = geteuid() == 0;
     return first_broken({
