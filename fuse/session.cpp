@@ -85,9 +85,11 @@ std::string escape(std::string_view value) {
   return out;
 }
 
-// A request with its data, and a page for what goes before them.
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kReceiveBytes = kTransferMax + 2 * kPage;
+// The bytes of a write begin a page: the kernel then copies each of theirs at once and not in two pieces, and host
+// storage opened with O_DIRECT takes them as they are.
+constexpr std::size_t kBeforeData = sizeof(fuse_in_header) + sizeof(fuse_write_in);
+constexpr std::size_t kReceiveBytes = kPage + kTransferMax;
 
 /// Where a slot's reads go before they are sent; its thread keeps it for the next request.
 std::span<std::byte> read_buffer(std::size_t size) {
@@ -214,15 +216,13 @@ Session::~Session() {
 }
 
 std::span<std::byte> ReceiveBuffer::bytes() noexcept {
-  if (bytes_.empty()) {
-    auto* const room = static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBytes));
-    if (room != nullptr) bytes_ = {room, kReceiveBytes};
-  }
-  return bytes_;
+  if (room_ == nullptr) room_ = static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBytes));
+  if (room_ == nullptr) return {};
+  return std::span(room_, kReceiveBytes).subspan(kPage - kBeforeData);
 }
 
 ReceiveBuffer::~ReceiveBuffer() {
-  std::free(bytes_.data());
+  std::free(room_);
 }
 
 Result<bool> Session::receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,

@@ -28,7 +28,7 @@ class ReceiveBuffer {
   [[nodiscard]] std::span<std::byte> bytes() noexcept;
 
  private:
-  std::span<std::byte> bytes_;
+  std::byte* room_ = nullptr;
 };
 
 /// What is used of what only some kernels have.

@@ -25,7 +25,7 @@ start() {
   "$penstock" mount --foreground "$@" "$mountpoint" >"$work/said.log" 2>&1 &
   daemon=$!
   on_exit "end_child $daemon"
-  wait_until 20 grep -q ': requests over ' "$work/said.log" || fail "not mounted: $(cat "$work/said.log")"
+  wait_until 60 grep -q ': requests over ' "$work/said.log" || fail "not mounted: $(cat "$work/said.log")"
 }
 said() { grep -q "requests over $1" "$work/said.log" || fail "not '$1': $(cat "$work/said.log")"; }
 stop() {
@@ -82,15 +82,15 @@ for ending in umount lazy force term kill; do
   printf synced | dd of="$mountpoint/disk.raw" bs=512 seek=7 conv=notrunc,fsync status=none
   sleep 0.5
   case $ending in
-    umount) end_child "$load"; wait_until 5 "$penstock" umount "$mountpoint" ;;
+    umount) end_child "$load"; wait_until 60 "$penstock" umount "$mountpoint" ;;
     lazy) umount -l "$mountpoint"; end_child "$load" ;;
     force) umount -f "$mountpoint" 2>/dev/null || umount -fl "$mountpoint" ;;
     term) kill -TERM "$daemon" ;;
     kill) kill -KILL "$daemon" ;;
   esac
-  wait_until 20 not kill -0 "$daemon" || fail "the daemon stays after $ending"
+  wait_until 60 not kill -0 "$daemon" || fail "the daemon stays after $ending"
   wait "$daemon" || [ "$ending" = kill ] || [ "$ending" = force ] || fail "$ending: $(cat "$work/said.log")"
-  wait_until 20 not kill -0 "$load" || end_child "$load"
+  wait_until 60 not kill -0 "$load" || end_child "$load"
   wait "$load" 2>/dev/null || true
   force_unmount "$mountpoint"
   [ "$("$penstock" io -r -c 'read -v 3584 6' "$work/disk.qcow2" | grep -c 'synced')" -eq 1 ] || fail "lost after $ending"
