@@ -22,10 +22,11 @@ on_exit "force_unmount '$mountpoint'"
 daemon=
 # start OPTIONS... IMAGE: a daemon in the foreground, its words in $work/said.log.
 start() {
+  rm -f "$work/said.log"  # what the last one said is not what this one says
   "$penstock" mount --foreground "$@" "$mountpoint" >"$work/said.log" 2>&1 &
   daemon=$!
   on_exit "end_child $daemon"
-  wait_until 60 grep -q ': requests over ' "$work/said.log" || fail "not mounted: $(cat "$work/said.log")"
+  wait_until 60 grep -qs ': requests over ' "$work/said.log" || fail "not mounted: $(cat "$work/said.log")"
 }
 said() { grep -q "requests over $1" "$work/said.log" || fail "not '$1': $(cat "$work/said.log")"; }
 stop() {
@@ -84,7 +85,8 @@ for ending in umount lazy force term kill; do
   case $ending in
     umount) end_child "$load"; wait_until 60 "$penstock" umount "$mountpoint" ;;
     lazy) umount -l "$mountpoint"; end_child "$load" ;;
-    force) umount -f "$mountpoint" 2>/dev/null || umount -fl "$mountpoint" ;;
+    # The first cuts the daemon off, even where it says that the mount is in use; the daemon may then be the faster one.
+    force) umount -f "$mountpoint" 2>/dev/null || umount -fl "$mountpoint" 2>/dev/null || true ;;
     term) kill -TERM "$daemon" ;;
     kill) kill -KILL "$daemon" ;;
   esac
