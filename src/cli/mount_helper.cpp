@@ -73,9 +73,11 @@ Result<> add_option(const std::string& option, const FlagLookup& lookup, const s
     handed_on += concat(handed_on.empty() ? "" : ",", option);
     return {};
   }
-  if ((kind == FlagKind::value) != (equals != std::string::npos)) {
+  // The command line would take the next word for an empty value.
+  const bool has_value = equals != std::string::npos && equals + 1 != option.size();
+  if (kind == FlagKind::value ? !has_value : equals != std::string::npos) {
     return fail(EINVAL,
-                concat("mount option '", option, "': ", kind == FlagKind::value ? "needs" : "takes no", " value"));
+                concat("mount option '", option, "': ", kind == FlagKind::value ? "needs a" : "takes no", " value"));
   }
   const std::string value = equals == std::string::npos ? "" : without_backslashes(option.substr(equals));
   call.arguments.push_back(concat("--", flag, value));
