@@ -6,9 +6,11 @@
 #include "base/memory.hpp"
 #include "base/real_path.hpp"
 #include "base/text.hpp"
+#include "base/thread_room.hpp"
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
 #include "fuse/disk_picture.hpp"
+#include "fuse/first_look.hpp"
 #include "fuse/patience.hpp"
 #include "fuse/report.hpp"
 #include "fuse/sandbox.hpp"
@@ -43,6 +45,8 @@ constexpr int kStatusVersion = 1;
 
 // As many requests at a time wait for the disk, beside those that are served: what a fast disk needs to be busy.
 constexpr unsigned kSlotsThatMayBlock = 32;
+// The attendant, and what streams.
+constexpr unsigned kOtherThreads = 4;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
@@ -77,8 +81,6 @@ class Service {
   /// How the mount ended, for whoever asked for it.
   Json describe(const control::StreamJob::Outcome& outcome) const;
   Result<> serve_until_unmounted(const Ready& ready);
-  /// Whether the view answers, asked as anybody else would.
-  Result<> probe() const;
   /// With the writeback cache: tells the kernel the size where it does not know it, at once and after every write
   /// behind the end, which it would else take for data that the disk has.
   Result<> keep_size_known();
@@ -98,6 +100,7 @@ class Service {
   std::unique_ptr<FileSystem> system_;
   unsigned serving_ = 0;  ///< slots that work at the same time
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<FirstLook> first_look_;  ///< waited for after the session, which may have to end first
   std::unique_ptr<Session> session_;
   std::unique_ptr<Slots> slots_;
   std::unique_ptr<control::StreamJob> stream_;
@@ -109,6 +112,8 @@ class Service {
 
 Result<> Service::start() {
   const bool read_only = !image_->writable();
+  serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
+  TRY(check_thread_room(serving_ + kSlotsThatMayBlock + kOtherThreads));
   control_ = TRY(control::Server::open(options_.version));
   TRY(start_tracing());
   ViewOptions view{.discard = options_.discard,
@@ -137,7 +142,7 @@ Result<> Service::start() {
                                               options_.mount.max_read,
                                               options_.mount.max_write,
                                               options_.mount.writeback});
-  serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
+  first_look_ = TRY(FirstLook::prepare(view_path()));
   session_ = TRY(mount_session(*system_, *image_, layers_, options_, serving_));
   shut_in();
   if (trace_) trace_->start();
@@ -336,14 +341,6 @@ void Service::on_signal() {
   slots_->stop();
 }
 
-Result<> Service::probe() const {
-  struct stat attributes{};
-  const std::string path = view_path();
-  // Permissions may keep even its owner out; then the kernel has answered, but the daemon had to be asked before.
-  if (stat(path.c_str(), &attributes) == 0 || errno == EACCES) return {};
-  return system_failure(concat("the view ", path, " cannot be read"));
-}
-
 Result<> Service::keep_size_known() {
   if (!size_in_doubt_) return {};
   control_->watch(size_in_doubt_.get(), [this] {
@@ -360,7 +357,8 @@ Result<> Service::announce_size() const {
 
 Result<> Service::serve_until_unmounted(const Ready& ready) {
   std::jthread attendant([this, &ready] {
-    auto answers = probe();
+    auto answers = first_look_->take();
+    first_look_.reset();
     if (answers) answers = keep_size_known();
     if (!answers) {
       probe_failure_ = std::move(answers).error();

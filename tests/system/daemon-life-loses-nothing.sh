@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A parent that is killed while it waits, no more file descriptors, no more memory: requests fail with a reason or work,
-# nothing that was written is lost, the daemon idles, and goes on when it has what it needs again.
+# A parent that is killed while it waits, a daemon that is killed before it has answered anything, no more file
+# descriptors, no more memory: requests fail with a reason or work, nothing that was written is lost, the daemon idles,
+# and goes on when it has what it needs again.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img python3 prlimit
@@ -19,6 +20,25 @@ for delay in 0.002 0.005 0.01 0.02 0.03 0.05; do
   python3 "$(dirname "$0")/interrupted.py" KILL $delay "[ ! -e '$mountpoint/disk.raw' ] || '$penstock' umount '$mountpoint'" \
     "$penstock" mount "$image" "$mountpoint" || fail "killed after $delay s"
   is_free || fail "killed after $delay s: something is left"
+done
+
+say "the daemon is killed while its mount waits for its first answer"
+need strace
+for signal in KILL ABRT; do
+  # Answers wait where they leave; the second is that to the first look at the view.
+  : >"$work/trace"
+  LSAN_OPTIONS=detect_leaks=0 strace -f -qq -o "$work/trace" -e trace=writev -e inject=writev:delay_enter=2000000 \
+    "$penstock" mount --foreground "$image" "$mountpoint" >"$work/traced.log" 2>&1 &
+  tracer=$!
+  on_exit "end_child $tracer"
+  second_answer() { [ "$(grep -c 'writev(' "$work/trace")" -ge 2 ]; }
+  wait_until 120 second_answer || fail "nothing is asked: $(cat "$work/traced.log")"
+  daemon=$(pgrep -o -P $tracer)
+  kill -$signal "$daemon"
+  wait_until 60 is_gone "$daemon" || fail "$signal: the daemon cannot end: $(cat /proc/"$daemon"/task/*/wchan)"
+  force_unmount "$mountpoint"
+  wait $tracer 2>/dev/null || true
+  wait_until 60 is_free || fail "$signal: something is left"
 done
 
 # cpu_ticks PROCESS: hundredths of a second of processor time.
@@ -67,6 +87,36 @@ for limit in 4 6 8 10 12 16; do
   fi
   wait_until 60 is_free || fail "$limit descriptors: something is left: $said"
 done
+
+# An address sanitizer's shadow needs more addresses than any limit leaves.
+if LC_ALL=C grep -qa __asan_init "$penstock"; then
+  say "no limits on memory with this sanitizer"
+  exit 0
+fi
+
+say "a limit on memory that is too low: refused in one line, or served, and streamed to the end"
+random_bytes 3 $((2 << 20)) "$work/base.raw"
+served=0
+for limit in 30 60 90 120 150 170 180 190 200 210 220 240 260 280 300 340 400; do
+  rm -f "$image"
+  qemu-img create -q -f qcow2 -b base.raw -F raw "$image"
+  status=0
+  said=$(prlimit --as=$((limit * 1000000)) timeout 60 "$penstock" mount --threads 4 --stream "$image" "$work/mnt" 2>&1) ||
+    status=$?
+  if [ $status -eq 0 ]; then
+    served=$((served + 1))
+    same_bytes "$work/mnt/disk.raw" "$work/base.raw"
+    timeout 60 "$penstock" stream wait "$work/mnt" >/dev/null || fail "$limit MB: the stream fails"
+    "$penstock" umount "$work/mnt" >/dev/null || fail "$limit MB: umount"
+  else
+    [ $status -eq 1 ] || [ $status -eq 127 ] || fail "$limit MB: exit status $status: $said"
+    [ "$(wc -l <<<"$said")" -eq 1 ] || fail "$limit MB: not one line: $said"
+    not is_mounted "$work/mnt" || fail "$limit MB: left mounted"
+  fi
+  wait_until 60 is_free || fail "$limit MB: something is left: $said"
+  compare_with_raw "$image" "$work/base.raw"
+done
+[ $served -gt 0 ] || fail "no limit is high enough"
 
 for format in qcow2 qed; do
   say "no memory: $format"

@@ -32,6 +32,18 @@ for format in qcow2 qed add-cow; do
     [ "$(sed -n 's/^CapEff:[[:space:]]*//p' "$task/status")" = "$(status_of "$daemon" CapEff)" ] ||
       fail "a thread has kept its rights"
   done
+  # What a process is given by PR_SET_IO_FLUSHER, shown by one that asks for it: no waiting for writeback, which might
+  # be to its own disk.
+  flusher=$(python3 -c 'import ctypes
+flags = lambda: int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[6])
+before = flags()
+ctypes.CDLL(None).prctl(57, 1, 0, 0, 0)
+print(flags() & ~before)')
+  for task in /proc/"$daemon"/task/*; do
+    [ "$task" != "/proc/$daemon/task/*" ] || fail "no threads"
+    flags=$(sed 's/.*) //' "$task/stat" | cut -d ' ' -f 7)
+    [ $((flags & flusher)) -eq "$flusher" ] || fail "a thread waits for writeback: flags $flags without $flusher"
+  done
   dd if=/dev/urandom of="$view" bs=64k count=4 seek=3 conv=notrunc,fsync status=none
   cp "$view" "$work/model.raw"
   "$penstock" stream start "$mountpoint" >/dev/null
