@@ -3,7 +3,8 @@
 # readme-typed.sh [DIRECTORY]: on a machine with nothing of ours (a clean Debian 12 root with git and a clone), README.md
 # is typed from top to bottom: the build, then every command of the three jobs, in a terminal. Then the same on another
 # such machine with the packages (those in DIRECTORY, or built before the clock starts). Prints for both how long it took
-# from the first key to the first mounted image. PENSTOCK_README=build or packages: only that.
+# from the first key to the first mounted image, and the processor time of it all, which a busy machine changes little.
+# PENSTOCK_README=build or packages: only that.
 . "$(dirname "$0")/clean-root.sh"
 packages=${1:-}
 halves=${PENSTOCK_README:-build packages}
@@ -26,12 +27,16 @@ type_readme() {
     fail "README.md does not work"
   }
 }
+# Of all that has ended, in seconds.
+processor_time() { awk -v tick="$(getconf CLK_TCK)" '{ print ($16 + $17) / tick }' /proc/$$/stat; }
 report() {
-  local began=$1 mounted
+  local began=$1 before=$3 mounted
   mounted=$(awk -v what='penstock mount disk.qcow2' '/^\++ [0-9.]+ / { if (seen) { print $2; exit }
     seen = index($0, what) > 0 }' "$work/typed.log")
   [ -n "$mounted" ] || fail "nothing was mounted"
-  awk -v a="$began" -v b="$mounted" -v name="$2" 'BEGIN { printf "%s: first mounted image after %.1f s\n", name, b - a }'
+  awk -v a="$began" -v b="$mounted" -v name="$2" -v used="$(processor_time)" -v before="$before" -v cores="$(nproc)" \
+    'BEGIN { printf "%s: first mounted image after %.1f s; %.0f s of processor time, on %d processors\n",
+      name, b - a, used - before, cores }'
 }
 three_jobs() {
   for title in 'The three jobs' 'Attach' 'Run while provisioning' 'Finalise'; do section "$title"; done |
@@ -49,10 +54,10 @@ if [[ $halves == *build* ]]; then
   quietly git inside apt-get -q -y install --no-install-recommends git
   git clone -q --no-hardlinks "$source_root" "$root/root/penstock"
   step "the README, from the build on"
-  began=$EPOCHREALTIME
+  began=$EPOCHREALTIME used=$(processor_time)
   section 'Try it, test it' | grep -v 'tests/demo\|tests/ci\|^apt\|^dpkg' | type_readme /root/penstock
   three_jobs
-  report "$began" "with the build"
+  report "$began" "with the build" "$used"
   rm "$work/typed.log"
   end_root || fail "mounts are left"
 fi
@@ -63,9 +68,9 @@ if [[ $halves == *packages* ]]; then
   mkdir "$root/debs"
   find "$packages" -maxdepth 1 -name '*.deb' ! -name '*-dbgsym_*' -exec cp -t "$root/debs" {} +
   step "the README, with the packages"
-  began=$EPOCHREALTIME
+  began=$EPOCHREALTIME used=$(processor_time)
   quietly install inside sh -c 'apt-get -q -y install /debs/*.deb'
   three_jobs
-  report "$began" "with packages"
+  report "$began" "with packages" "$used"
 fi
 step "done, $SECONDS s in all"
