@@ -3,7 +3,7 @@
 """completions_work.py PENSTOCK: the completion scripts offer what the command line takes.
 
 Bash is asked for each command and each flag that --help lists, for values, files and mountpoints, and once as a person
-does, with the Tab key at a terminal. Fish is asked the same where it is installed; of zsh's script the syntax is checked.
+does, with the Tab key at a terminal. Fish is asked the same where it is installed, and zsh by the Tab key alone.
 """
 
 import os
@@ -125,12 +125,12 @@ def check_bash_only(bash):
     return problems
 
 
-def check_tab(script, folder):
-    """A person types, and presses Tab."""
+def check_tab(shell, setup, steps, folder):
+    """A person types, and presses Tab. `steps`: what is typed before each Tab, and what the line must show then."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
-        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"],
+        os.execvpe(shell[0], shell,
                    {"PATH": os.environ["PATH"], "TERM": "dumb", "PS1": "ready> ", "HOME": folder, "LC_ALL": "C"})
     output = b""
 
@@ -139,22 +139,17 @@ def check_tab(script, folder):
         give_up = time.monotonic() + 60
         while wanted not in output:
             if time.monotonic() > give_up:
-                sys.exit(f"no {wanted!r} at the terminal: {output!r}")
+                sys.exit(f"{shell[0]}: no {wanted!r} at the terminal: {output!r}")
             if select.select([terminal], [], [], 0.2)[0]:
                 output += os.read(terminal, 4096)
         output = b""
 
     wait_for(b"ready> ")
-    os.write(terminal, f"source '{script}'\n".encode())
+    os.write(terminal, setup.encode() + b"\n")
     wait_for(b"ready> ")
-    os.write(terminal, b"penstock che\t")
-    wait_for(b"penstock check ")
-    os.write(terminal, b"--rep\t")
-    wait_for(b"--repair ")
-    os.write(terminal, b"l\t")
-    wait_for(b"leaks ")
-    os.write(terminal, b"ba\t")
-    wait_for(b"base.qcow2 ")
+    for typed, shown in steps:
+        os.write(terminal, typed.encode() + b"\t")
+        wait_for(shown.encode())
     os.write(terminal, b"\x15exit\n")
     os.waitpid(child, 0)
     os.close(terminal)
@@ -174,12 +169,18 @@ def main():
                 file.write(run(PROGRAM, "--print-completion", shell))
         run("bash", "-n", scripts["bash"])
         problems = check_shell(Bash(scripts["bash"]), place) + check_bash_only(Bash(scripts["bash"]))
-        check_tab(scripts["bash"], place)
+        steps = [("penstock che", "penstock check "), ("--rep", "--repair "), ("l", "leaks "), ("ba", "base.qcow2 ")]
+        check_tab(["bash", "--norc", "--noprofile", "-i"], f"source '{scripts['bash']}'", steps, place)
         if shutil.which("fish"):
             run("fish", "--no-execute", scripts["fish"])
             problems += check_shell(Fish(scripts["fish"]), place)
         if shutil.which("zsh"):
             run("zsh", "-n", scripts["zsh"])
+            os.mkdir(os.path.join(folder, "functions"))
+            shutil.copy(scripts["zsh"], os.path.join(folder, "functions/_penstock"))
+            steps = [("penstock che", "penstock check "), ("-r l", "leaks "), ("ba", "base.qcow2 ")]
+            setup = f"fpath=('{folder}/functions' $fpath); autoload -U compinit; compinit -u -D"
+            check_tab(["zsh", "-f", "-i"], setup, steps, place)
         print("\n".join(problems))
         sys.exit(1 if problems else 0)
 
