@@ -131,8 +131,9 @@ StatusFacts take_apart(const Json& status) {
 }  // namespace
 
 double JobFacts::seconds_left() const {
-  if (to_copy == 0) return 0;
-  return rate > 0 ? static_cast<double>(to_copy) / rate : -1;
+  if (state == "done") return 0;
+  // With nothing to copy, there are zeroes to be passed, or what an estimate has missed.
+  return rate > 0 && to_copy > 0 ? static_cast<double>(to_copy) / rate : -1;
 }
 
 std::string JobFacts::obstacle() const {

@@ -158,7 +158,8 @@ StreamJob::Outcome StreamJob::end() {
     if (provisioner_->progress().state == ProvisionState::finishing) static_cast<void>(provisioner_->wait());
     const auto progress = provisioner_->progress();
     outcome.incomplete = progress.state != ProvisionState::done;
-    outcome.percent = percent(progress);
+    // An estimate may have missed what is left.
+    outcome.percent = outcome.incomplete ? std::min(percent(progress), 99U) : 100;
     provisioner_.reset();
   }
   outcome.complete = finalised_;

@@ -100,6 +100,15 @@ shows '^stream: running, [67][0-9]\.[0-9] %' || fail "$("$penstock" status "$mou
 exits 0 '% provisioned' "$penstock" umount "$mountpoint"
 [[ "$said" =~ \ [67][0-9]\ %\ provisioned ]] || fail "says $said"
 
+say "what is left is not forgotten when an estimate does not see it"
+"$penstock" create -q -f qcow2 -o cluster_size=2M "$work/huge.qcow2" 2000000T
+qemu-io -f qcow2 -c 'write -q 1500000T 4M' "$work/huge.qcow2"
+"$penstock" create -q -f qcow2 -o cluster_size=2M -b "$work/huge.qcow2" -F qcow2 "$work/huge-top.qcow2"
+mount_image -f qcow2 "$work/huge-top.qcow2"
+"$penstock" stream start --speed 1 "$mountpoint"
+"$penstock" umount "$mountpoint" >"$work/said"
+! grep -q ' 100 % provisioned' "$work/said" || fail "says $(cat "$work/said")"
+
 say "a deadline ends the waiting and leaves an image that goes on"
 fresh
 "$penstock" stream start --speed 256K "$mountpoint"

@@ -85,7 +85,7 @@ TEST(StatusFacts, TakesThePlaceOnTheDiskFromAnOlderDaemon) {
 }
 
 TEST(JobFacts, AJobThatIsNotDoneIsNotCalledWhole) {
-  EXPECT_EQ(describe_job({.state = "finishing", .data = 1U << 30U}), "finishing, 99.9 %, 0 B/s, 0s left");
+  EXPECT_EQ(describe_job({.state = "finishing", .data = 1U << 30U}), "finishing, 99.9 %, 0 B/s");
   EXPECT_EQ(describe_job({.state = "done"}), "done, 100.0 %");
 }
 
