@@ -27,8 +27,9 @@ Result<std::string> find_control_socket(const std::string& mountpoint) {
                                  mountpoint, "'"));
   }
   if (errno == EACCES || errno == EPERM) {
-    return fail(errno, concat(mountpoint, ": belongs to another user or keeps its owner out; run 'umount ", mountpoint,
-                              "' or 'fusermount3 -u ", mountpoint, "'"));
+    return fail(errno,
+                concat(mountpoint, ": belongs to another user: run this as that user; if it keeps its owner out, ",
+                       "'umount ", mountpoint, "' or 'fusermount3 -u ", mountpoint, "' ends it"));
   }
   return system_failure(mountpoint);
 }

@@ -52,6 +52,7 @@ as $user dd if="$work/wanted" of=mnt/disk.raw conv=notrunc status=none
 as $user cmp -n 100000 "$work/wanted" mnt/disk.raw || fail "other contents"
 [ "$(as $user stat -c '%u %a' mnt/disk.raw)" = "$user 600" ] || fail "wrong owner or mode"
 must_fail denied ls mnt
+must_fail 'run this as that user' "$penstock" status mnt
 as $user "$work/penstock" status mnt >/dev/null || fail "status"
 [ "$(stat -c '%u %a' "$work/run/penstock")" = "$user 700" ] || fail "the runtime directory is not private"
 socket=$(as $user getfattr --only-values -n user.penstock.control mnt/disk.raw 2>/dev/null || ls "$work"/run/penstock/*.sock)
