@@ -295,6 +295,7 @@ void Service::add_commands() {
                          {"stats", view_->statistics().block_stats()}}});
   });
   control_->on_command("query-penstock", [this](const Json&) { return status(); });
+  control_->on_command("query-penstock-stream", [this](const Json&) -> Result<Json> { return stream_->describe(); });
   control_->on_command("query-penstock-histogram", [this](const Json&) -> Result<Json> {
     return Json{{"version", kStatusVersion}, {"requests", view_->statistics().describe_histograms()}};
   });

@@ -33,6 +33,15 @@ Result<StatusFacts> Daemon::status() {
   return facts;
 }
 
+Result<std::optional<JobFacts>> Daemon::job_facts() {
+  const auto answer = client_.execute("query-penstock-stream", Json::object());
+  // A daemon of an older program tells everything or nothing.
+  if (!answer) return TRY(status()).job;
+  auto facts = cli::job_facts(*answer);
+  if (!facts) return Failure(facts.error().in(mountpoint_));
+  return facts;
+}
+
 Result<> Daemon::job(const std::string& command, Json arguments) {
   arguments["device"] = kJobDevice;
   TRY(execute(command, arguments));

@@ -24,6 +24,8 @@ class Daemon {
   [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments = Json::object());
   /// query-penstock
   [[nodiscard]] Result<StatusFacts> status();
+  /// query-penstock-stream: the job alone, which costs the daemon little. None: none was started.
+  [[nodiscard]] Result<std::optional<JobFacts>> job_facts();
   /// A command that is for the job.
   [[nodiscard]] Result<> job(const std::string& command, Json arguments = Json::object());
 

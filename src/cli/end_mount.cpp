@@ -53,7 +53,7 @@ Result<std::string> let_finish(Daemon& daemon, std::optional<milliseconds> deadl
     return fail(EINTR, concat(daemon.mountpoint(), ": stopped waiting; it is still mounted, and the stream goes on"));
   }
   if (waited.why == WaitEnd::deadline) return std::string("the deadline has passed");
-  return why_not_done(*waited.last.job);
+  return why_not_done(waited.job);
 }
 
 Result<Json> quit(Daemon& daemon, milliseconds patience) {

@@ -30,14 +30,13 @@ Result<Waited> wait_for_job(Daemon& daemon, const WaitOptions& options) {
   EndRequest end;
   ProgressBar bar("streaming", options.progress);
   for (;;) {
-    Waited waited{.last = TRY(daemon.status())};
-    if (!waited.last.job) return fail(EINVAL, concat(daemon.mountpoint(), ": no streaming job was started"));
-    const JobFacts& job = *waited.last.job;
+    const auto found = TRY(daemon.job_facts());
+    if (!found) return fail(EINVAL, concat(daemon.mountpoint(), ": no streaming job was started"));
+    const JobFacts& job = *found;
     bar.update(job.data, job.data_in_the_end(), job.rate, job.seconds_left(), job.obstacle());
     const auto finish = [&](WaitEnd why) {
       bar.finish();
-      waited.why = why;
-      return std::move(waited);
+      return Waited{.why = why, .job = job};
     };
     if (job.ended()) return finish(WaitEnd::ended);
     if (options.until_stuck && is_stuck(job)) return finish(WaitEnd::stuck);

@@ -25,7 +25,7 @@ struct WaitOptions {
 
 struct Waited {
   WaitEnd why = WaitEnd::ended;
-  StatusFacts last;  ///< with a job
+  JobFacts job;  ///< as it was last
 };
 
 /// Errors: EINVAL when there is no job, and the daemon's.

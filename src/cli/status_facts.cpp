@@ -47,7 +47,7 @@ const Json* part(const Json& object, const char* key) {
   return found == object.end() || !found->is_object() ? nullptr : &*found;
 }
 
-JobFacts job_facts(const Json& stream) {
+JobFacts job_of(const Json& stream) {
   // A daemon of an older program tells the place on the disk alone.
   const bool counted = stream.contains("to-copy");
   return {.state = words(stream, "state"),
@@ -111,7 +111,7 @@ StatusFacts take_apart(const Json& status) {
                             .virtual_size = number(layer, "virtual-size"),
                             .actual_size = number(layer, "actual-size")});
   }
-  if (const Json* stream = part(status, "stream")) facts.job = job_facts(*stream);
+  if (const Json* stream = part(status, "stream")) facts.job = job_of(*stream);
   if (const Json* guest = part(status, "guest")) facts.guest = guest_facts(*guest);
   if (const Json* amounts = part(status, "provisioned")) {
     facts.provisioned = ProvisionedFacts{.data = number(*amounts, "data"),
@@ -142,13 +142,28 @@ std::string JobFacts::obstacle() const {
   return state == "running" || state == "done" ? "" : state;
 }
 
-Result<StatusFacts> status_facts(const Json& status) {
-  if (!status.is_object()) return fail(EPROTO, "the daemon's answer is no JSON object");
+namespace {
+
+/// What `take` makes of an answer, whose values may be of other kinds than expected.
+template <typename T>
+Result<T> understood(T (*take)(const Json&), const Json& answer) {
   try {
-    return take_apart(status);
+    return take(answer);
   } catch (const Json::exception& problem) {
     return fail(EPROTO, concat("the daemon's answer cannot be understood: ", printable(problem.what())));
   }
+}
+
+}  // namespace
+
+Result<StatusFacts> status_facts(const Json& status) {
+  if (!status.is_object()) return fail(EPROTO, "the daemon's answer is no JSON object");
+  return understood(take_apart, status);
+}
+
+Result<std::optional<JobFacts>> job_facts(const Json& stream) {
+  if (!stream.is_object()) return std::optional<JobFacts>();
+  return TRY(understood(job_of, stream));
 }
 
 }  // namespace penstock::cli

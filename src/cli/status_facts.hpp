@@ -113,4 +113,7 @@ struct StatusFacts {
 /// Errors: EPROTO for a value of another kind than expected.
 [[nodiscard]] Result<StatusFacts> status_facts(const Json& status);
 
+/// The same of its member "stream"; null is no job.
+[[nodiscard]] Result<std::optional<JobFacts>> job_facts(const Json& stream);
+
 }  // namespace penstock::cli

@@ -92,7 +92,7 @@ Result<> wait(Daemon& daemon, const Request& request) {
   const auto failed = [&](std::string_view why) { return fail(ECANCELED, concat(daemon.mountpoint(), ": ", why)); };
   if (waited.why == WaitEnd::deadline) return failed("the deadline has passed; the stream goes on");
   if (waited.why == WaitEnd::interrupted) return failed("stopped waiting; the stream goes on");
-  const std::string why = why_not_done(*waited.last.job);
+  const std::string why = why_not_done(waited.job);
   if (!why.empty()) return failed(why);
   return {};
 }

@@ -17,6 +17,8 @@ using std::chrono::nanoseconds;
 constexpr std::uint64_t kStepBytes = 2U << 20U;
 // Zeroes are a matter of tables.
 constexpr std::uint64_t kZeroStepBytes = 64U << 20U;
+// Where nothing is to be done, looking goes so many times as far the next time: a large sparse disk is passed soon.
+constexpr std::uint64_t kLookGrows = 4;
 // A limited job takes steps of this part of a second, so that it is even.
 constexpr std::uint64_t kStepsPerSecond = 20;
 constexpr milliseconds kSlice{20};
@@ -239,7 +241,8 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
     }
     const auto size = image_.virtual_size();
     if (cursor_.value >= size) break;
-    const auto found = TRY(image_.missing({cursor_, size - cursor_.value}, options_.base));
+    const GuestRange view{cursor_, std::min(size - cursor_.value, look_bytes_)};
+    const auto found = TRY(image_.missing(view, options_.base));
     std::uint64_t length = found.length;
     GuestRange step{{align_down(cursor_.value, cluster)}, 0};
     if (found.missing) {
@@ -250,6 +253,7 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
       step.length = std::min({align_up(cursor_.value + length, cluster), boundary, size}) - step.offset.value;
       length = step.end() - cursor_;
     }
+    look_bytes_ = length < view.length ? kLookBytes : look_bytes_ * kLookGrows;
     const auto now = clock_.now();
     cursor_ += length;
     if (found.missing) return step;

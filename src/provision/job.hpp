@@ -63,6 +63,9 @@ class Provisioner::Job {
 
   Mutex plan_mutex_;
   GuestOffset cursor_ GUARDED_BY(plan_mutex_);
+  /// How far next_step() looks: what it sees behind a short step must be seen again.
+  static constexpr std::uint64_t kLookBytes = 8U << 20U;
+  std::uint64_t look_bytes_ GUARDED_BY(plan_mutex_) = kLookBytes;
 
   mutable Mutex mutex_;
   ConditionVariable state_changed_;
