@@ -91,7 +91,8 @@ if build_stage "address and undefined sanitizers" build_address; then
   PENSTOCK_SECONDS=45 run_tests "round trips with sanitizers" "$build/address" qemu-round-trip
   # The scripts that go through most of the daemon's life.
   run_tests "mounts with sanitizers" "$build/address" mmap-coherent-with-direct-io \
-    stream-base-and-odd-bases peers-bugs-are-not-ours threads-sanitized-under-load
+    stream-base-and-odd-bases peers-bugs-are-not-ours threads-sanitized-under-load daemon-life-loses-nothing \
+    sandbox-takes-rights-not-abilities
   PENSTOCK_FUZZ_FINDINGS=$build/logs run_tests "fuzzing" "$build/address" --suite fuzz
 fi
 rm -rf "$build/address"

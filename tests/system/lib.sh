@@ -84,6 +84,8 @@ is_gone() {
   state=$(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) || return 0
   [ "$state" = Z ] || [ "$state" = X ]
 }
+# The program under test carries a sanitizer.
+sanitized() { grep -qaE '__(asan|tsan)_init' "$penstock"; }
 now_ms() { date +%s%3N; }
 # has FLAG... PATTERN: of what comes through a pipe, all of which is read: grep -q ends in the middle, which is an error of
 # whoever writes on.

@@ -5,6 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need qemu-img python3
+# A sanitizer may not trace its own process there, as it does to find leaks, nor make files.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0:log_path=stderr UBSAN_OPTIONS=${UBSAN_OPTIONS:-}:log_path=stderr
 random_bytes 1 $((8 << 20)) "$work/base.raw"
 
 status_of() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"; }
