@@ -12,6 +12,8 @@ packages=${1:-}
 if [ -z "$packages" ]; then
   step "dpkg-buildpackage"
   build_packages
+  # The tests that belong to them, whatever becomes of the tree meanwhile.
+  source_root=$packages/penstock
 fi
 ls -l "$packages"/*.deb
 step "lintian"
