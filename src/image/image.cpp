@@ -203,7 +203,7 @@ Result<> Image::write_compressed(GuestOffset cluster, std::span<const std::byte>
   return impl_->write_compressed(cluster, in);
 }
 Result<Populated> Image::populate(GuestRange range, unsigned base) {
-  return impl_->populate(range, base);
+  return impl_->populate(range, base, true);
 }
 Result<Image::Missing> Image::missing(GuestRange range, unsigned base) {
   return impl_->missing(range, base);

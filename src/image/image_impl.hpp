@@ -46,7 +46,8 @@ class Image::Impl {
   [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes);
   [[nodiscard]] Result<> discard(GuestRange range);
   // populate.cpp
-  [[nodiscard]] Result<Populated> populate(GuestRange range, unsigned base);
+  /// `in_bulk`: more follows, and a flush at the end of it all.
+  [[nodiscard]] Result<Populated> populate(GuestRange range, unsigned base, bool in_bulk);
   [[nodiscard]] Result<Missing> missing(GuestRange range, unsigned base);
   // drop_backing.cpp
   [[nodiscard]] unsigned layer_count() const;
@@ -90,7 +91,8 @@ class Image::Impl {
   [[nodiscard]] Result<Fetched> fetch(GuestRange range, unsigned base);
   [[nodiscard]] Result<Missing> needed_from_below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
   [[nodiscard]] Result<Missing> below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
-  [[nodiscard]] Result<> store_missing(GuestRange range, std::span<const std::byte> in, bool to_base, Populated& done);
+  struct Storing;
+  [[nodiscard]] Result<> store_missing(GuestRange range, std::span<const std::byte> in, Storing& storing);
 
   // Held: the caller has a hold on the clusters.
   [[nodiscard]] Result<Mapping> map_top(GuestRange range);
@@ -101,8 +103,9 @@ class Image::Impl {
   struct Source {
     GuestRange range;
     std::span<const std::byte> bytes;
-    Zeroing zeroing = Zeroing::may_unmap;  ///< how zeroes are represented
-    bool allocate = false;                 ///< the room is to be set aside, zeroes included
+    Zeroing zeroing = Zeroing::may_unmap;        ///< how zeroes are represented
+    bool allocate = false;                       ///< the room is to be set aside, zeroes included
+    std::vector<ReservedRun>* stored = nullptr;  ///< where it went is added to this
   };
   // Exclusively held.
   [[nodiscard]] Result<> write_held(GuestRange range, std::span<const std::byte> in);

@@ -8,6 +8,7 @@
 #include "image/image_impl.hpp"
 #include "image/named.hpp"
 #include "image/zero_scan.hpp"
+#include "storage/write_back.hpp"
 
 #include <algorithm>
 
@@ -18,6 +19,8 @@ namespace {
 // Where there is nothing to read, how much one piece may cover.
 constexpr std::uint64_t kZeroPieceMax = 1ULL << 40U;
 constexpr std::uint64_t kFillPieceMax = 64U << 20U;
+// Less is left to the host, which may put it together: a job that is held back, or gives way to a busy guest.
+constexpr std::uint64_t kWriteBackBytes = 256U << 10U;
 
 /// Kept by its thread: fresh memory costs as much as reading into it.
 std::span<std::byte> fetch_buffer(std::uint64_t size) {
@@ -162,9 +165,15 @@ Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base)
   return fetched;
 }
 
-/// Exclusively held. `in`: what was fetched; none: zeroes. `to_base`: a layer below stays, so that zeroes must be
-/// stored, as bytes if need be.
-Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte> in, bool to_base, Populated& done) {
+struct Image::Impl::Storing {
+  bool to_base = false;  // a layer below stays, so that zeroes must be stored, as bytes if need be
+  Populated done;
+  std::vector<ReservedRun> runs;  // where bytes went
+};
+
+/// Exclusively held. `in`: what was fetched; none: zeroes.
+Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte> in, Storing& storing) {
+  auto& done = storing.done;
   auto rest = range;
   while (!rest.empty()) {
     const auto mapping = TRY(map_top(rest));
@@ -177,7 +186,7 @@ Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte>
         done.zeroed += part.length;
       } else if (!zeroed.error().is(EOPNOTSUPP)) {
         return Failure(std::move(zeroed).error());
-      } else if (to_base || capabilities_.must_fill) {
+      } else if (storing.to_base || capabilities_.must_fill) {
         part.length = TRY(store_new(part, {.range = part, .bytes = {}}));
         done.zeroed += part.length;
       } else {
@@ -185,7 +194,7 @@ Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte>
       }
     } else if (mapping.kind == MappingKind::unallocated) {
       const auto bytes = in.subspan(part.offset - range.offset, part.length);
-      part.length = TRY(store_new(part, {.range = part, .bytes = bytes}));
+      part.length = TRY(store_new(part, {.range = part, .bytes = bytes, .stored = &storing.runs}));
       done.copied += part.length;
     }
     rest = {part.end(), rest.length - part.length};
@@ -193,7 +202,7 @@ Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte>
   return {};
 }
 
-Result<Populated> Image::Impl::populate(GuestRange range, unsigned base) {
+Result<Populated> Image::Impl::populate(GuestRange range, unsigned base, bool in_bulk) {
   TRY(check_change(range));
   const std::uint64_t cluster = geometry_.cluster_size;
   if (!is_aligned(range.offset.value, cluster) ||
@@ -201,14 +210,23 @@ Result<Populated> Image::Impl::populate(GuestRange range, unsigned base) {
     return fail(EINVAL, concat(printable(name_), ": ", range.length, " bytes at guest offset ", hex(range.offset.value),
                                " are not whole clusters"));
   }
-  Populated done;
+  Storing storing;
   const auto fetched = TRY(fetch(range, base));
-  if (fetched.pieces.empty()) return done;
-  const bool to_base = base < layer_count();
-  const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
-  TRY(check_request(range));
-  for (const auto& piece : fetched.pieces) TRY(store_missing(piece.range, piece.bytes, to_base, done));
-  return done;
+  if (fetched.pieces.empty()) return storing.done;
+  storing.to_base = base < layer_count();
+  {
+    const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+    TRY(check_request(range));
+    for (const auto& piece : fetched.pieces) TRY(store_missing(piece.range, piece.bytes, storing));
+  }
+  if (in_bulk) {
+    // The disk stores this while the next is read. Without the hold: it may have to wait for the disk.
+    for (const auto& run : storing.runs) {
+      if (run.guest.length < kWriteBackBytes) continue;
+      begin_write_back(*run.storage, {run.host_offset, run.guest.length});
+    }
+  }
+  return storing.done;
 }
 
 /// Before a read. What cannot be stored is not the reader's concern: it reads through the layers as ever.
@@ -222,7 +240,7 @@ void Image::Impl::copy_on_read(GuestRange range) {
     for (auto at = whole.offset; at < whole.end();) {
       const auto step = std::max<std::uint64_t>(kStep, geometry_.cluster_size);
       const GuestRange part{at, std::min(step, whole.end() - at)};
-      const auto kept = populate(part, ~0U);
+      const auto kept = populate(part, ~0U, false);
       if (!kept) {
         activity_.copy_on_read_failed();
         log_limited(LogLevel::warning, concat("copy-on-read: ", kept.error().message(), "; the read goes on"));

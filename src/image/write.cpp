@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 
 namespace penstock {
 
@@ -77,6 +78,7 @@ Result<std::uint64_t> Image::Impl::store_new(GuestRange range, const Source& sou
   }
   const auto end = std::min(room.range().end(), range.end());
   TRY(fill(room, source));
+  if (source.stored != nullptr) std::ranges::copy(room.runs(), std::back_inserter(*source.stored));
   TRY(in_layer(top_layer(), top().publish(std::move(room))));
   return end - range.offset;
 }
