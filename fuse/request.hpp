@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -24,7 +23,7 @@ class Request {
   [[nodiscard]] T take() {
     T out{};
     const auto length = std::min(sizeof out, fixed_.size());
-    std::memcpy(&out, fixed_.data(), length);
+    std::ranges::copy(fixed_.first(length), std::as_writable_bytes(std::span(&out, 1)).begin());
     if (contiguous_) rest_ = fixed_.subspan(length);
     return out;
   }
@@ -35,8 +34,8 @@ class Request {
   /// rest() up to its first zero.
   [[nodiscard]] std::string_view name() const noexcept {
     const auto bytes = rest();
-    const auto* const text = reinterpret_cast<const char*>(bytes.data());
-    return {text, strnlen(text, bytes.size())};
+    const auto end = std::ranges::find(bytes, std::byte{0});
+    return {reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(end - bytes.begin())};
   }
 
   /// Whether it is better handed on than kept waiting for a disk.

@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -48,7 +50,7 @@ template <typename T>
 std::vector<std::byte> bytes_of(const T& value, std::string_view rest = {}) {
   std::vector<std::byte> out(sizeof value + rest.size());
   std::memcpy(out.data(), &value, sizeof value);
-  std::memcpy(out.data() + sizeof value, rest.data(), rest.size());
+  std::ranges::copy(std::as_bytes(std::span(rest)), out.begin() + sizeof value);
   return out;
 }
 
