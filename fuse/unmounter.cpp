@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/unmounter.hpp"
 
+#include "base/ending_signals.hpp"
 #include "base/text.hpp"
+#include "fuse/child.hpp"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -45,33 +46,11 @@ void sync_mount(const MountEntry& mount) {
   close(root);
 }
 
-/// Whoever waits for the end of a pipe, a lock or a mount of the daemon's must not wait for us.
-void let_go_of_everything_but(int socket) {
-  const int null = open("/dev/null", O_RDWR);
-  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
-  const auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
-  const auto own = static_cast<unsigned>(socket);
-  if (own > first) close_range(first, own - 1, 0);
-  close_range(own + 1, ~0U, 0);
-  static_cast<void>(!chdir("/"));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Unmounter>> Unmounter::start() {
-  std::array<int, 2> ends{};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    return system_failure("cannot make a socket");
-  const pid_t child = fork();
-  if (child < 0) {
-    const auto problem = system_failure("cannot start a helper to unmount with");
-    close(ends[0]);
-    close(ends[1]);
-    return problem;
-  }
-  if (child == 0) serve(ends[1]);
-  close(ends[1]);
-  return std::unique_ptr<Unmounter>(new Unmounter(ends[0]));
+  const Child child = TRY(start_child("unmount with", [](int socket, const void* /*argument*/) { serve(socket); }));
+  return std::unique_ptr<Unmounter>(new Unmounter(child.socket));
 }
 
 Unmounter::~Unmounter() {
@@ -81,7 +60,8 @@ Unmounter::~Unmounter() {
 void Unmounter::serve(int socket) {
   prctl(PR_SET_NAME, "penstock-umount");
   // The daemon decides what they mean.
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) static_cast<void>(std::signal(number, SIG_IGN));
+  for (const int number : kEndingSignals) static_cast<void>(std::signal(number, SIG_IGN));
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   let_go_of_everything_but(socket);
   std::optional<MountEntry> only;
   for (;;) {
