@@ -21,8 +21,14 @@ constexpr std::uint64_t kStatBlock = 512;  // st_blocks counts these, whatever s
 // cache and stumble over it.
 constexpr blksize_t kPreferredTransfer = 4096;
 
+/// Whoever sets a time may name any. One that does not fit (before 1678, after 2262) becomes the nearest that does, as
+/// with other file systems.
 std::int64_t nanoseconds(const timespec& time) {
-  return time.tv_sec * kNanoseconds + time.tv_nsec;
+  std::int64_t out = 0;
+  if (__builtin_mul_overflow(time.tv_sec, kNanoseconds, &out) || __builtin_add_overflow(out, time.tv_nsec, &out)) {
+    return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+  }
+  return out;
 }
 
 timespec to_timespec(std::int64_t time) {

@@ -105,7 +105,8 @@ StatusFacts take_apart(const Json& status) {
                     .cache_bytes_max = number(status, "cache-bytes-max"),
                     .control = words(status, "control"),
                     .finalised = yes(status, "finalised")};
-  for (const Json& layer : status.value("layers", Json::array())) {
+  const Json layers = status.value("layers", Json::array());
+  for (const Json& layer : layers.get_ref<const Json::array_t&>()) {
     facts.layers.push_back({.filename = words(layer, "filename"),
                             .format = words(layer, "format"),
                             .virtual_size = number(layer, "virtual-size"),

@@ -65,6 +65,11 @@ TEST(RequestFacts, BarsFitTheTerminalAndShowWhatIsThere) {
   EXPECT_EQ(bars, 3U);
 }
 
+TEST(Metrics, LayersThatAreNoListAreNotUnderstood) {
+  EXPECT_ERRNO(metrics_text({{"layers", {{"top", {{"filename", "disk.qcow2"}}}}}}, {}), EPROTO);
+  EXPECT_ERRNO(metrics_text({{"layers", 5}}, {}), EPROTO);
+}
+
 TEST(Metrics, NamesOfAnyBytesAreEscaped) {
   const Json status = {{"image", "/a\"b\\c\nd\xff.qcow2"}, {"mountpoint", "/m"}};
   const auto text = must(metrics_text(status, {reads()}));

@@ -133,6 +133,16 @@ TEST(View, AttributesFollowChanges) {
   EXPECT_GT(must(disk.view->attributes()).st_mtim.tv_sec, 0);
 }
 
+TEST(View, ATimeThatDoesNotFitBecomesTheNearestThatDoes) {
+  const Disk disk({});
+  must(disk.view->change({.atime = timespec{.tv_sec = INT64_MAX, .tv_nsec = 999'999'999},
+                          .mtime = timespec{.tv_sec = INT64_MIN, .tv_nsec = 0}}));
+  const auto attributes = must(disk.view->attributes());
+  EXPECT_EQ(attributes.st_atim.tv_sec, INT64_MAX / 1'000'000'000);
+  EXPECT_EQ(attributes.st_mtim.tv_sec, INT64_MIN / 1'000'000'000 - 1);
+  EXPECT_GE(attributes.st_mtim.tv_nsec, 0);
+}
+
 TEST(View, AResizableRawViewTakesSizesToTheByte) {
   auto storage = std::make_shared<MemoryStorage>();
   must(storage->truncate(1000));
