@@ -14,10 +14,11 @@ namespace penstock::fuse {
 
 namespace {
 
+using protocol::kPage;
+
 constexpr std::uint32_t kMajor = 7;
 constexpr std::uint32_t kMinor = 31;  // nothing that came later changes what we send, but the flags
 constexpr std::uint16_t kBackgroundMax = 256;
-constexpr std::uint32_t kPage = 4096;
 
 std::uint16_t pages_max(const FileSystem& system) {
   return static_cast<std::uint16_t>((system.max_write + kPage - 1) / kPage);
@@ -26,7 +27,8 @@ std::uint16_t pages_max(const FileSystem& system) {
 }  // namespace
 
 std::uint32_t payload_bytes_max(const FileSystem& system) {
-  return std::max({std::uint32_t{FUSE_MIN_READ_BUFFER}, system.max_write, pages_max(system) * kPage});
+  const auto pages = static_cast<std::uint32_t>(pages_max(system) * kPage);
+  return std::max({std::uint32_t{FUSE_MIN_READ_BUFFER}, system.max_write, pages});
 }
 
 Result<Offer> receive_offer(int device) {

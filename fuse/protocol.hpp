@@ -6,9 +6,13 @@
 #include <linux/fuse.h>
 #include <sys/ioctl.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace penstock::fuse::protocol {
+
+/// What the kernel counts a request's data in.
+inline constexpr std::size_t kPage = 4096;
 
 // Bits 32 and up of the first request's flags, as they stand in flags2.
 inline constexpr std::uint32_t kPassthrough2 = 1U << (37U - 32U);

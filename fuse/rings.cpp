@@ -25,7 +25,8 @@ namespace penstock::fuse {
 
 namespace {
 
-constexpr std::size_t kPage = 4096;
+using protocol::kPage;
+
 constexpr std::uint64_t kWakeUp = 0;  // the tag of what is no entry
 // What is asked of all processors at a time, as far as it is known to fit: each takes room for the longest request.
 constexpr unsigned kEntriesWanted = 32;

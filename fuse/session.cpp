@@ -85,7 +85,8 @@ std::string escape(std::string_view value) {
   return out;
 }
 
-constexpr std::size_t kPage = 4096;
+using protocol::kPage;
+
 // The bytes of a write begin a page: the kernel then copies each of theirs at once and not in two pieces, and host
 // storage opened with O_DIRECT takes them as they are.
 constexpr std::size_t kBeforeData = sizeof(fuse_in_header) + sizeof(fuse_write_in);
