@@ -25,7 +25,7 @@ import stream_bench  # noqa: E402
 import times  # noqa: E402
 from images import Images  # noqa: E402
 from targets import TARGETS, available  # noqa: E402
-from workloads import WORKLOADS, judged, measure  # noqa: E402
+from workloads import WORKLOADS, judged, measure, verdict  # noqa: E402
 
 
 def machine():
@@ -58,7 +58,7 @@ def print_row(workload, medians, targets):
         line += f"{'-':>11}" if value is None else f"{value:11.0f}"
     line += f"{workload.unit:>7}"
     for ratio, label, least in judged(workload, medians):
-        line += f"  {ratio:.2f} x {label} ({'met' if ratio >= least else 'NOT met'}: {least})"
+        line += f"  {ratio:.2f} x {label} {verdict(ratio >= least, least)}"
     print(line, flush=True)
 
 

@@ -26,6 +26,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from targets import mounted, run, wait_for  # noqa: E402
+from workloads import verdict  # noqa: E402
 
 MIB = 1 << 20
 # Of what these take, penstock should take so much at most.
@@ -158,7 +159,7 @@ def times(folder, penstock, rounds, mib):
     for name, seconds in medians.items():
         bar = f"  penstock takes {medians['penstock'] / seconds:.2f} of it"
         if name in MOST:
-            bar += f" ({'met' if medians['penstock'] <= MOST[name] * seconds else 'NOT met'}: {MOST[name]})"
+            bar += f" {verdict(medians['penstock'] <= MOST[name] * seconds, MOST[name])}"
         print(f"{mib} MiB until it stands alone, {name:18} {seconds:7.2f} s{bar if name != 'penstock' else ''}",
               flush=True)
     return found

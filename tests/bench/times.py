@@ -7,7 +7,7 @@ import statistics
 import time
 
 from targets import Penstock, Qemu
-from workloads import WORKLOADS, fio
+from workloads import WORKLOADS, fio, verdict
 
 # What is asked of penstock: until the first byte of any image, how much later that of a huge one may come, and memory.
 FIRST_BYTE_MS, FIRST_BYTE_MORE_MS, PEAK_MIB = 50, 10, 64
@@ -69,7 +69,7 @@ def run_all(images, folder, tools, rounds, only, full):
     def row(name, unit, values, most=None):
         medians = {target: statistics.median(all_of) for target, all_of in values.items()}
         rows.append({"probe": name, "unit": unit, "values": values})
-        bar = "" if most is None else f"  ({'met' if medians['penstock'] <= most else 'NOT met'}: at most {most:.0f})"
+        bar = "" if most is None else f"  {verdict(medians['penstock'] <= most, f'at most {most:.0f}')}"
         print(f"{name:42}" + "".join(f"  {target} {value:.1f}" for target, value in medians.items()) + f"  {unit}{bar}",
               flush=True)
         return medians["penstock"]

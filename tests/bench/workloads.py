@@ -76,6 +76,10 @@ WORKLOADS = (
 )
 
 
+def verdict(holds, bar):
+    return f"({'met' if holds else 'NOT met'}: {bar})"
+
+
 def judged(workload, medians):
     """(ratio, to what, the least that is asked) for each bar; `medians`: (workload, target) -> value, where measured."""
     mine = medians.get((workload.name, "penstock"))
