@@ -61,8 +61,13 @@ Result<Descriptor> catch_signals() {
 /// signals, the main thread waits for the slots and then closes the image. The attendant never outlives the session.
 class Service {
  public:
-  Service(std::unique_ptr<Image> image, const ServeOptions& options, std::vector<LayerInfo> layers, Descriptor signals)
-      : image_(std::move(image)), options_(options), layers_(std::move(layers)), signals_(std::move(signals)) {}
+  Service(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter,
+          std::vector<LayerInfo> layers, Descriptor signals)
+      : image_(std::move(image)),
+        options_(options),
+        unmounter_(unmounter),
+        layers_(std::move(layers)),
+        signals_(std::move(signals)) {}
 
   Result<> start();
   /// Serves; afterwards the image is closed.
@@ -91,6 +96,7 @@ class Service {
 
   std::unique_ptr<Image> image_;
   const ServeOptions& options_;
+  Unmounter& unmounter_;
   const std::vector<LayerInfo> layers_;
   Descriptor signals_;
   Descriptor size_in_doubt_;  ///< counts writes behind the end; with the writeback cache alone
@@ -143,7 +149,7 @@ Result<> Service::start() {
                                               options_.mount.max_write,
                                               options_.mount.writeback});
   first_look_ = TRY(FirstLook::prepare(view_path()));
-  session_ = TRY(mount_session(*system_, *image_, layers_, options_, serving_));
+  session_ = TRY(mount_session(*system_, *image_, layers_, options_, unmounter_, serving_));
   shut_in();
   if (trace_) trace_->start();
   executor_ = make_request_executor(serving_ + kSlotsThatMayBlock);
@@ -156,8 +162,7 @@ Result<> Service::start() {
 
 void Service::shut_in() {
   become_io_flusher();
-  if (options_.unmounter == nullptr) return;
-  session_->leave_unmounting_to(options_.unmounter);
+  if (!options_.sandbox) return;
   SandboxNeeds needs;
   needs.control_directory = control_->path().substr(0, control_->path().rfind('/'));
   needs.network = is_on_network(layers_);
@@ -420,7 +425,7 @@ Result<> Service::run(const Ready& ready) {
 
 }  // namespace
 
-Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const Ready& ready) {
+Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter, const Ready& ready) {
   wait_for_memory();
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
@@ -430,7 +435,7 @@ Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const 
   // One heap for all threads: tables of the caches are given back and taken by whichever thread, and a heap of each
   // thread's own would keep its peak for ever. Requests allocate small blocks alone, which the threads keep by them.
   mallopt(M_ARENA_MAX, 1);
-  Service service(std::move(image), options, std::move(layers), std::move(signals));
+  Service service(std::move(image), options, unmounter, std::move(layers), std::move(signals));
   TRY(service.start());
   return service.run(ready);
 }

@@ -29,23 +29,25 @@ struct ServeOptions {
   std::string detect_zeroes = "off";  ///< what the image was opened with, for status
   std::uint64_t cache_bytes = 0;      ///< what the image was opened with, for status
   std::string version;
-  std::function<void()> on_signal;     ///< before a signal ends the mount: lets go of the view; may be empty
-  std::function<void()> on_unmounted;  ///< before the image is flushed and closed; may be empty
-  Unmounter* unmounter = nullptr;      ///< set: the daemon goes into its sandbox, and leaves unmounting to this
-  std::string trace;                   ///< file that every request is recorded in; empty: none
+  std::function<void()> on_signal;              ///< before a signal ends the mount: lets go of the view; may be empty
+  std::function<void()> on_unmounted;           ///< before the image is flushed and closed; may be empty
+  bool sandbox = false;                         ///< before it serves, gives up what it does not need for that
+  std::string trace;                            ///< file that every request is recorded in; empty: none
   std::uint64_t trace_bytes_max = 1ULL << 30U;  ///< how long it may become
 };
 
 using Ready = std::function<bool(const std::string& view)>;
 
 /// Mounts `image` and serves it until it is unmounted, by whom and however, or SIGTERM, SIGINT or SIGHUP asks for it;
-/// then flushes and closes the image. `ready` is called once the view answers, on another thread, with the path of the
-/// view; false: nobody waits for it any more, and it is unmounted.
+/// then flushes and closes the image. `unmounter` is what reaches the mount from outside. `ready` is called once the
+/// view answers, on another thread, with the path of the view; false: nobody waits for it any more, and it is
+/// unmounted.
 ///
 /// States: mounted -> served -> (unmounted | stopped by a signal | aborted | device broken) -> image closed.
 ///
 /// The calling thread must be the only one of the process. The three signals are blocked from now on.
 /// Errors: what hindered mounting; what ended serving other than an unmount; a final flush that failed.
-[[nodiscard]] Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, const Ready& ready);
+[[nodiscard]] Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter,
+                             const Ready& ready);
 
 }  // namespace penstock::fuse

@@ -151,7 +151,7 @@ std::string libfuse_options(const MountOptions& options, const std::string& sour
 
 Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountpoint& mountpoint,
                                                 const MountOptions& options, const std::string& source, bool read_only,
-                                                const Wishes& wishes) {
+                                                const Wishes& wishes, Unmounter& helper) {
   fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
   fuse_opt_add_arg(&arguments, "penstock");
   fuse_opt_add_arg(&arguments, "-o");
@@ -162,7 +162,7 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   fuse_session* const made = fuse_session_new(&arguments, &kNone, sizeof kNone, nullptr);
   fuse_opt_free_args(&arguments);
   if (made == nullptr) return fail(EINVAL, concat("cannot set up FUSE: ", first_line(messages.restore())));
-  std::unique_ptr<Session> session(new Session(made, system));
+  std::unique_ptr<Session> session(new Session(made, system, helper));
   if (fuse_session_mount(made, mountpoint.path.c_str()) != 0) {
     const std::string reason = first_line(messages.restore());
     return fail(EIO, concat("cannot mount at ", mountpoint.path, ": ", reason.empty() ? "unknown reason" : reason));
@@ -262,19 +262,15 @@ bool Session::left_dead_mount() const {
 }
 
 Result<> Session::unmount(Unmount how) const {
-  return helper_ != nullptr ? helper_->unmount(entry_, how) : fuse::unmount(entry_, how);
+  return helper_.unmount(entry_, how);
 }
 
 void Session::sync() const {
-  if (helper_ != nullptr) return helper_->sync(entry_);
-  const int root = open(entry_.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (root < 0) return;
-  syncfs(root);
-  close(root);
+  helper_.sync(entry_);
 }
 
 Result<> Session::announce_size(const std::string& name, std::uint64_t size) const {
-  return helper_ != nullptr ? helper_->announce_size(entry_, name, size) : fuse::announce_size(entry_, name, size);
+  return helper_.announce_size(entry_, name, size);
 }
 
 void Session::end() {

@@ -41,11 +41,12 @@ struct Wishes {
 /// Threads: receive() on any number; everything else on one, while no receive() runs.
 class Session {
  public:
-  /// Mounts, and agrees with the kernel on how requests come. `system` must live as long as the session.
+  /// Mounts, and agrees with the kernel on how requests come. `system` and `helper`, which reaches the mount from now
+  /// on, must live as long as the session.
   /// Errors: one line, with what libfuse or fusermount3 had to say.
   [[nodiscard]] static Result<std::unique_ptr<Session>> mount(FileSystem& system, const Mountpoint& mountpoint,
                                                               const MountOptions& options, const std::string& source,
-                                                              bool read_only, const Wishes& wishes);
+                                                              bool read_only, const Wishes& wishes, Unmounter& helper);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   /// Unmounts what is still mounted and cuts off who still has files open.
@@ -69,26 +70,26 @@ class Session {
   /// `goes_on`, asked after each request, says no. Errors: why the device cannot be read.
   [[nodiscard]] Result<bool> receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
                                      const std::function<bool()>& goes_on);
-  /// From now on unmounting is left to `helper`, which outlives the session.
-  void leave_unmounting_to(Unmounter* helper) noexcept { helper_ = helper; }
-  /// As fuse::unmount(), with the right to do so. Any thread.
+  /// As fuse::unmount(). Any thread.
   [[nodiscard]] Result<> unmount(Unmount how) const;
   /// Writes out pages that were changed through mappings, while the slots serve. Any thread.
   void sync() const;
   /// Has the kernel read ahead of sequential buffered readers by as much as one request can carry, where we may tell it
   /// so. The answer to its first request can only ask for less, so this comes after that.
   void read_further_ahead() const;
-  /// As fuse::announce_size(), with the right to do so. Any thread, while the slots serve.
+  /// As fuse::announce_size(). Any thread, while the slots serve.
   [[nodiscard]] Result<> announce_size(const std::string& name, std::uint64_t size) const;
   /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
   void end();
 
  private:
-  Session(fuse_session* session, FileSystem& system) : session_(session), system_(system) {}
+  Session(fuse_session* session, FileSystem& system, Unmounter& helper)
+      : session_(session), system_(system), helper_(helper) {}
   [[nodiscard]] Result<> agree(const Wishes& wishes);
 
   fuse_session* session_;
   FileSystem& system_;
+  Unmounter& helper_;
   int device_ = -1;
   Offer offer_;
   std::unique_ptr<Rings> rings_;
@@ -97,7 +98,6 @@ class Session {
   MountEntry entry_;  ///< constant once mounted: any thread may be unmounting while end() runs
   bool ended_ = false;
   int read_ahead_ = -1;
-  Unmounter* helper_ = nullptr;
   std::atomic<bool> gone_{false};  ///< the kernel said that the file system is unmounted
 };
 

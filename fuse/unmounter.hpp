@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A process beside the daemon that can still reach its mount when the daemon has given up the right to.
+/// A process beside the daemon that can reach its mount: the daemon may have given up the right to, and who waits for
+/// his own file system cannot be killed until somebody answers.
 #pragma once
 
 #include "fuse/mountpoint.hpp"

@@ -45,14 +45,14 @@ bool is_on_network(const std::vector<LayerInfo>& layers) {
 
 Result<std::unique_ptr<Session>> mount_session(FileSystem& system, const Image& image,
                                                const std::vector<LayerInfo>& layers, const ServeOptions& options,
-                                               unsigned threads) {
+                                               Unmounter& unmounter, unsigned threads) {
   if (options.mount.allow_root) system.only_user = getuid();
   const Descriptor plain_file = file_to_pass_through(image, layers, options);
   const Wishes wishes{.io_uring = wants_rings(options.mount) && !is_on_network(layers),
                       .ring_threads = threads,
                       .passthrough = static_cast<bool>(plain_file)};
-  auto session =
-      TRY(Session::mount(system, options.mountpoint, options.mount, layers.front().path, !image.writable(), wishes));
+  auto session = TRY(Session::mount(system, options.mountpoint, options.mount, layers.front().path, !image.writable(),
+                                    wishes, unmounter));
   if (session->passes_through()) {
     // While we have the right to.
     if (const auto number = session->share_file(plain_file.get())) system.backing_id = *number;

@@ -18,7 +18,8 @@ namespace penstock::fuse {
 /// that. `threads`: that serve at a time. Errors: as Session::mount().
 [[nodiscard]] Result<std::unique_ptr<Session>> mount_session(FileSystem& system, const Image& image,
                                                              const std::vector<LayerInfo>& layers,
-                                                             const ServeOptions& options, unsigned threads);
+                                                             const ServeOptions& options, Unmounter& unmounter,
+                                                             unsigned threads);
 
 /// How requests come, for people: "requests over /dev/fuse".
 [[nodiscard]] std::string describe_way(const Session& session, const FileSystem& system, const MountOptions& options,

@@ -44,17 +44,13 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
     if (steps.undo) steps.undo();
   };
   // Before a byte of the image is read, which might be what breaks us.
-  std::unique_ptr<fuse::Unmounter> unmounter;
-  if (steps.sandbox) {
-    auto started = fuse::Unmounter::start();
-    if (!started) {
-      undo();
-      return report(started.error());
-    }
-    unmounter = *std::move(started);
-    serve.unmounter = unmounter.get();
-    fuse::shed_before_opening(fuse::wants_rings(serve.mount));
+  const auto unmounter = fuse::Unmounter::start();
+  if (!unmounter) {
+    undo();
+    return report(unmounter.error());
   }
+  serve.sandbox = steps.sandbox;
+  if (steps.sandbox) fuse::shed_before_opening(fuse::wants_rings(serve.mount));
   auto image = Image::open(flags.image, image_options);
   if (!image) {
     undo();
@@ -62,7 +58,7 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
   }
   bool in_background = false;
   std::optional<Error> not_ready;
-  const auto served = fuse::serve(*std::move(image), serve, [&](const std::string& view) {
+  const auto served = fuse::serve(*std::move(image), serve, **unmounter, [&](const std::string& view) {
     if (steps.ready) {
       if (auto made = steps.ready(view); !made) {
         not_ready = std::move(made).error();

@@ -71,20 +71,21 @@ mount_in_foreground --sandbox=off "$work/plain.qcow2"
 wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
 [ "$(in_force)" = off ] || fail "not off: $(in_force)"
 [ "$(status_of "$daemon" Seccomp)" = 0 ] || fail "a filter all the same"
-[ -z "$(helper_of "$daemon")" ] || fail "a helper all the same"
 "$penstock" umount "$mountpoint" >/dev/null
 wait "$daemon"
 
 say "the helper ends with its daemon, however that ends"
-mount_in_foreground --sandbox=on "$work/plain.qcow2"
-wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
-helper=$(helper_of "$daemon")
-[ -n "$helper" ] || fail "no helper"
-[ "$(find "/proc/$helper/fd" -lname "$work/*" | wc -l)" -eq 0 ] || fail "the helper has files of ours open"
-kill -KILL "$daemon"
-wait "$daemon" 2>/dev/null || true
-wait_until 60 is_gone "$helper" || fail "the helper is left"
-force_unmount "$mountpoint"
+for sandbox in on off; do
+  mount_in_foreground --sandbox=$sandbox "$work/plain.qcow2"
+  wait_until 60 "$penstock" status "$mountpoint" >/dev/null || fail "no status"
+  helper=$(helper_of "$daemon")
+  [ -n "$helper" ] || fail "sandbox $sandbox: no helper"
+  [ "$(find "/proc/$helper/fd" -lname "$work/*" | wc -l)" -eq 0 ] || fail "the helper has files of ours open"
+  kill -KILL "$daemon"
+  wait "$daemon" 2>/dev/null || true
+  wait_until 60 is_gone "$helper" || fail "sandbox $sandbox: the helper is left"
+  force_unmount "$mountpoint"
+done
 
 say "without its helper a daemon cannot unmount itself, says so, and ends by an unmount from outside"
 mount_in_foreground --sandbox=on "$work/plain.qcow2"
