@@ -5,10 +5,11 @@
 #include "base/text.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,9 +131,9 @@ std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, cons
 
 Result<Mountpoint> find_mountpoint(const std::string& name) {
   struct stat attributes{};
-  struct statvfs room{};
+  struct statfs below{};
   // The kernel remembers the attributes of a file system that died a moment ago, but asks it for its room.
-  if (stat(name.c_str(), &attributes) != 0 || (statvfs(name.c_str(), &room) != 0 && errno == ENOTCONN)) {
+  if (stat(name.c_str(), &attributes) != 0 || (statfs(name.c_str(), &below) != 0 && errno == ENOTCONN)) {
     if (errno == ENOTCONN) {
       return fail(EBUSY, concat("mountpoint ", name, ": a dead mount is there; run 'umount ", name, "' first"));
     }
@@ -143,6 +144,10 @@ Result<Mountpoint> find_mountpoint(const std::string& name) {
   Mountpoint out{*resolved, S_ISDIR(attributes.st_mode)};
   if (!out.directory && !S_ISREG(attributes.st_mode)) {
     return fail(EINVAL, concat("mountpoint ", name, ": neither a directory nor a regular file"));
+  }
+  // Whoever lists processes would wait for the view, the daemon itself before it can answer.
+  if (below.f_type == PROC_SUPER_MAGIC) {
+    return fail(EINVAL, concat("mountpoint ", name, ": belongs to the kernel's list of processes; name another"));
   }
   if (mount_at(read_mounts(), out.path)) {
     return fail(EBUSY, concat("mountpoint ", name, ": something is mounted here already; unmount it or name another"));

@@ -198,6 +198,8 @@ if [ -c /dev/fuse ]; then
   refused 'No such file' mount good.qcow2 nowhere
   refused 'fifo|neither|directory' mount good.qcow2 fifo
   refused 'mountpoint|image|layer|itself|hide' mount good.qcow2 good.qcow2
+  refused 'list of processes' mount good.qcow2 /proc/self
+  refused 'list of processes' mount good.qcow2 /proc/self/comm
   mount_image good.qcow2
   busy=$mountpoint
   status=0
