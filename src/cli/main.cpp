@@ -19,6 +19,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -142,10 +143,16 @@ int main(int count, char** arguments) {
   penstock::cli::open_standard_streams();
   // A reader of our output that went away is an error to report, not a reason to die with a half-written image.
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+  // Nor is a limit of the size of files: a write beyond it fails with EFBIG then.
+  static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
   try {
     return penstock::cli::run(count, arguments);
   } catch (const std::bad_alloc&) {
     penstock::cli::print_error("out of memory");
+  } catch (const std::system_error& problem) {
+    // Nothing but the start of a thread throws this.
+    penstock::cli::print_error(penstock::concat("cannot start a thread: ", problem.code().message(),
+                                                "; is the limit of processes (ulimit -u) too low?"));
   } catch (const std::exception& problem) {
     penstock::cli::print_error(penstock::concat("internal error: ", problem.what()));
   }

@@ -94,6 +94,28 @@ for limit in 4 6 8 10 12 16; do
   wait_until 60 is_free || fail "$limit descriptors: something is left: $said"
 done
 
+say "a limit on the size of files: the guest is told, the daemon goes on, what was flushed stays"
+rm -f "$image"
+qemu-img create -q -f qcow2 "$image" 64M
+mount_in_foreground "$image"
+dd if="$work/wanted" of="$view" bs=64k count=16 conv=notrunc,fsync status=none
+prlimit --pid "$daemon" --fsize=$((2 << 20)):unlimited
+said=$(dd if="$work/wanted" of="$view" bs=64k seek=16 count=48 conv=notrunc,fsync 2>&1) && fail "it writes beyond the limit"
+[[ "$said" == *'File too large'* ]] || fail "the guest is told: $said"
+cmp -n $((1 << 20)) "$view" "$work/wanted" || fail "reads otherwise"
+prlimit --pid "$daemon" --fsize=unlimited:unlimited
+dd if="$work/wanted" of="$view" bs=64k conv=notrunc,fsync status=none || fail "no writing after the limit is lifted"
+unmount_image "$mountpoint" >/dev/null
+wait "$daemon" || fail "exit status after a limit that was lifted: $(cat "$mountpoint.log")"
+qemu-img convert -f qcow2 -O raw "$image" "$work/got.raw"
+cmp -n $((4 << 20)) "$work/got.raw" "$work/wanted" || fail "what was written is lost"
+check_clean "$image"
+"$penstock" create -q -f raw "$work/long.raw" 1M
+said=$(prlimit --fsize=$((1 << 20)) "$penstock" convert -f raw -O qcow2 -o preallocation=full "$work/long.raw" "$work/cut.qcow2" 2>&1) &&
+  fail "it converts beyond the limit"
+[[ "$said" == *'File too large'* ]] || fail "convert says: $said"
+[ ! -e "$work/cut.qcow2" ] || fail "what convert could not make is left"
+
 say "a limit on memory that is too low: refused in one line, or served, and streamed to the end"
 random_bytes 3 $((2 << 20)) "$work/base.raw"
 served=0
