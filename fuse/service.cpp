@@ -113,6 +113,7 @@ class Service {
   const std::chrono::system_clock::time_point mounted_at_ = std::chrono::system_clock::now();
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
   std::string sandbox_ = "off";
+  struct stat image_file_{};            ///< which it was when it was mounted; its name may be another's later
   std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
 };
 
@@ -139,6 +140,7 @@ Result<> Service::start() {
   }
   view_ = TRY(View::make(*image_, view));
   const std::string& top = layers_.front().path;
+  if (stat(top.c_str(), &image_file_) != 0) image_file_ = {};
   system_ =
       std::make_unique<FileSystem>(FileSystem{*view_,
                                               options_.mountpoint.directory ? view_name(layers_.front().path) : "",
@@ -193,6 +195,8 @@ Result<Json> Service::status() {
               {"program", concat("penstock ", options_.version)},
               {"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
+              {"device", image_file_.st_dev},
+              {"inode", image_file_.st_ino},
               {"mountpoint", options_.mountpoint.path},
               {"view", view_path()},
               {"virtual-size", image_->virtual_size()},

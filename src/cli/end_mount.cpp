@@ -9,6 +9,7 @@
 
 #include "base/text.hpp"
 
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -56,6 +57,18 @@ Result<std::string> let_finish(Daemon& daemon, std::optional<milliseconds> deadl
   return why_not_done(waited.job);
 }
 
+/// Not what somebody has put in the file's place meanwhile.
+Result<> delete_map(const EndPlan& plan) {
+  const std::string name = printable(plan.map);
+  struct stat now{};
+  if (lstat(plan.map.c_str(), &now) != 0) return system_failure(concat(name, ": cannot be deleted"));
+  if (now.st_dev != plan.map_device || now.st_ino != plan.map_inode) {
+    return fail(ESTALE, concat(name, ": not deleted, for it is not the file that was mounted"));
+  }
+  if (unlink(plan.map.c_str()) != 0) return system_failure(concat(name, ": cannot be deleted"));
+  return {};
+}
+
 Result<Json> quit(Daemon& daemon, milliseconds patience) {
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
@@ -88,9 +101,12 @@ Result<std::optional<milliseconds>> deadline_of(const EndFlags& flags) {
 Result<EndPlan> before_end(Daemon& daemon, const EndFlags& flags, std::optional<milliseconds> deadline) {
   EndPlan plan;
   if (flags.discard_map) {
-    const std::string why = why_map_stays(TRY(daemon.status()), flags.wait);
+    const StatusFacts facts = TRY(daemon.status());
+    const std::string why = why_map_stays(facts, flags.wait);
     if (!why.empty()) return fail(EINVAL, concat(daemon.mountpoint(), ": ", why));
     plan.map = TRY(image_path(daemon.mountpoint()));
+    plan.map_device = facts.device;
+    plan.map_inode = facts.inode;
   }
   if (flags.wait) plan.note = TRY(let_finish(daemon, deadline, flags.quiet));
   return plan;
@@ -104,10 +120,10 @@ Result<int> end_mount(Daemon& daemon, const EndFlags& flags, const EndPlan& plan
   if (!plan.note.empty()) line += concat(" (", plan.note, ")");
   std::optional<Error> problem;
   if (flags.discard_map && ending.outcome == "complete") {
-    if (unlink(plan.map.c_str()) == 0) {
+    if (const auto deleted = delete_map(plan)) {
       line += "; the add-cow file is deleted";
     } else {
-      problem = system_failure(concat(plan.map, ": cannot be deleted")).error();
+      problem = deleted.error();
     }
   } else if (flags.discard_map) {
     line += "; the add-cow file stays";

@@ -27,8 +27,10 @@ void add_end_flags(CLI::App& command, EndFlags& flags);
 
 /// What was found and done while the image was still mounted.
 struct EndPlan {
-  std::string note;  ///< why the job did not finish; empty: it did, or nothing was to be waited for
-  std::string map;   ///< the add-cow file to be deleted; empty: none
+  std::string note;              ///< why the job did not finish; empty: it did, or nothing was to be waited for
+  std::string map;               ///< the add-cow file to be deleted; empty: none
+  std::uint64_t map_device = 0;  ///< which file that was when it was mounted
+  std::uint64_t map_inode = 0;
 };
 
 /// With --wait lets the job finish. Errors: the mount stays.

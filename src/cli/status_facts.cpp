@@ -91,6 +91,8 @@ GuestFacts guest_facts(const Json& guest) {
 StatusFacts take_apart(const Json& status) {
   StatusFacts facts{.image = words(status, "image"),
                     .format = words(status, "format"),
+                    .device = number(status, "device"),
+                    .inode = number(status, "inode"),
                     .mountpoint = words(status, "mountpoint"),
                     .view = words(status, "view"),
                     .virtual_size = number(status, "virtual-size"),

@@ -88,6 +88,8 @@ struct LayerFacts {
 struct StatusFacts {
   std::string image;
   std::string format;
+  std::uint64_t device = 0;  ///< of the image's file when it was mounted
+  std::uint64_t inode = 0;
   std::string mountpoint;
   std::string view;
   std::uint64_t virtual_size = 0;
