@@ -25,12 +25,14 @@ PYTHON
 qemu-img create -q -f raw base 256k
 fill() { "$penstock" io -f "$1" -c 'write -P 0x5a 4k 20k' -c 'write -z 64k 8k' -c 'write -P 0x21 130k 3k' -c 'discard 8k 4k' "$2" >/dev/null; }
 made() {
-  local format=$1 name=$2 options=$3
-  "$penstock" create -q -f "$format" -o "$options" "$name" 256k
+  local format=$1 name=$2 options=$3 create=("$penstock" create)
+  # It also makes what only we can open.
+  [ "$format" != qed ] || create=(qemu-img create)
+  "${create[@]}" -q -f "$format" -o "$options" "$name" 256k
   fill "$format" "$name"
   keep "${format//-/_}" "$name" "$name"
   [[ "$options" != *raw=on* ]] || return 0
-  "$penstock" create -q -f "$format" -b base -F raw -o "${options//data=*/data=o$name}" "over-$name" 256k
+  "${create[@]}" -q -f "$format" -b base -F raw -o "${options//data=*/data=o$name}" "over-$name" 256k
   fill "$format" "over-$name"
   keep "${format//-/_}" "over-$name" "over-$name"
 }
@@ -47,7 +49,7 @@ made qcow2 large cluster_size=2M
 made qcow2 zstd cluster_size=4k,compression_type=zstd
 made qed qed cluster_size=4k,table_size=1
 made qed wide cluster_size=4k,table_size=2
-"$penstock" create -q -f qed -b base -F raw -o cluster_size=4k,table_size=1,copy_on_read=on,stream=on started 256k
+"$penstock" create -q -f qed -b base -F raw -o cluster_size=4k,table_size=2,copy_on_read=on,stream=on started 256k
 keep qed started started
 "$penstock" create -q -f add-cow -b base -F raw -o cluster_size=4k,image_file=raw1 cow 256k
 fill add-cow cow

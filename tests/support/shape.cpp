@@ -4,6 +4,8 @@
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 
+#include <array>
+
 namespace penstock::test {
 
 const std::vector<Shape>& shapes() {
@@ -38,9 +40,28 @@ const std::vector<Shape>& shapes() {
   return all;
 }
 
+namespace {
+
+/// Tables of one cluster, which are legal but not made.
+bool has_small_tables(const Shape& shape) {
+  const auto found = shape.options.find("table_size");
+  return found != shape.options.end() && found->second == "1";
+}
+
+/// Of a new QED image with tables of two clusters.
+void make_tables_small(Storage& file) {
+  constexpr std::array<std::byte, 1> kOne{std::byte{1}};
+  must(file.write({8}, kOne));
+  must(file.truncate(must(file.size()) / 3 * 2));  // the header and one of the two clusters of the L1 table
+}
+
+}  // namespace
+
 ShapedImage ShapedImage::create(const Shape& shape, std::uint64_t size) {
   ShapedImage image{shape, std::make_shared<MemoryStorage>("image"), nullptr};
   CreateRequest request{.size = size, .options = shape.options};
+  const bool small_tables = has_small_tables(shape);
+  if (small_tables) request.options["table_size"] = "2";
   if (shape.backing) {
     request.backing = {"base", "raw"};
     request.backing_size = size;
@@ -48,6 +69,7 @@ ShapedImage ShapedImage::create(const Shape& shape, std::uint64_t size) {
   const auto plan = must(image.format().plan_create(request));
   if (!plan->data_file().empty()) image.data = std::make_shared<MemoryStorage>("data");
   must(plan->write(image.file, image.data));
+  if (small_tables) make_tables_small(*image.file);
   return image;
 }
 

@@ -101,11 +101,16 @@ for image in luks fifo on_fifo loop1 deep0; do
 done
 must_fail 'deeper than' "$penstock" map "$work/deep0.qcow2"
 
-say "46: whatever create makes, open reads"
+say "46: whatever create makes, open reads, QEMU's too; what QEMU cannot open is not made"
 for size in 1 2 4 8 16; do
-  for clusters in 4k 64k 1M; do
+  for clusters in 4k 64k 1M 2M 64M; do
     image=$work/$size-$clusters.qed
-    "$penstock" create -q -f qed -o table_size=$size,cluster_size=$clusters "$image" 10M || continue
+    if ! "$penstock" create -q -f qed -o table_size=$size,cluster_size=$clusters "$image" 10M 2>/dev/null; then
+      qemu-img create -q -f qed -o table_size=$size,cluster_size=$clusters "$image" 10M >/dev/null 2>&1 || continue
+      ! qemu-img info "$image" >/dev/null 2>&1 || fail "$image is not made, but QEMU could open it"
+      continue
+    fi
+    qemu-img info "$image" >/dev/null || fail "QEMU does not open $image"
     "$penstock" io -f qed -c 'write -P 7 9M 64k' -c 'read -P 7 9M 64k' "$image" >/dev/null || fail "$image does not open"
     "$penstock" check "$image" >/dev/null || fail "$image is not clean"
   done

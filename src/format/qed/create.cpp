@@ -76,10 +76,19 @@ Result<std::unique_ptr<CreatePlan>> plan_create(const CreateRequest& request) {
   if (!legal_cluster_size(cluster_size)) {
     return fail(EINVAL, "QED cluster size must be a power of two between 4k and 64M");
   }
-  if (!legal_table_size(table_size)) return fail(EINVAL, "QED table size must be 1, 2, 4, 8 or 16 clusters");
+  // One is legal, and read here; but no QEMU opens an image with such tables.
+  if (!legal_table_size(table_size) || table_size == 1) {
+    return fail(EINVAL, "QED table size must be 2, 4, 8 or 16 clusters");
+  }
   Header header;
   header.cluster_size = static_cast<std::uint32_t>(cluster_size);
   header.table_size = static_cast<std::uint32_t>(table_size);
+  // The same: QEMU counts what the tables reach in 64 bits.
+  if (header.reach_bits() >= 64) {
+    return fail(EINVAL,
+                "QED tables of so many clusters of that size reach further than QEMU can count; make either "
+                "smaller");
+  }
   header.l1_offset = {cluster_size};
   if (size > INT64_MAX - 511U || align_up(size, 512) > header.image_size_max()) {
     return fail(EFBIG, concat("QED image size must be at most ", header.image_size_max(),

@@ -36,9 +36,12 @@ Result<> read_backing_name(Storage& storage, Header& header) {
 
 std::uint64_t Header::image_size_max() const {
   constexpr std::uint64_t kMax = (1ULL << 63U) - 512;
-  const unsigned bits = 2 * static_cast<unsigned>(std::countr_zero(entries())) +
-                        static_cast<unsigned>(std::countr_zero(std::uint64_t{cluster_size}));
-  return bits >= 63 ? kMax : 1ULL << bits;
+  return reach_bits() >= 63 ? kMax : 1ULL << reach_bits();
+}
+
+unsigned Header::reach_bits() const {
+  return 2 * static_cast<unsigned>(std::countr_zero(entries())) +
+         static_cast<unsigned>(std::countr_zero(std::uint64_t{cluster_size}));
 }
 
 bool legal_cluster_size(std::uint64_t bytes) {

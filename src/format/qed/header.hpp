@@ -38,6 +38,8 @@ struct Header {
   [[nodiscard]] std::uint64_t l2_span() const { return entries() * cluster_size; }
   /// The largest virtual size, at most 2^63 - 512.
   [[nodiscard]] std::uint64_t image_size_max() const;
+  /// The tables lead to 2 to this power bytes.
+  [[nodiscard]] unsigned reach_bits() const;
   /// First byte that tables and data may lie at.
   [[nodiscard]] std::uint64_t first_byte() const { return std::uint64_t{header_size} * cluster_size; }
   /// Whether a data cluster may lie at `offset` in a file of `file_end` bytes (whole clusters).
