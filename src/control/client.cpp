@@ -9,6 +9,7 @@
 
 #include <array>
 #include <climits>
+#include <optional>
 
 namespace penstock::control {
 
@@ -34,9 +35,21 @@ Result<std::string> find_control_socket(const std::string& mountpoint) {
   return system_failure(mountpoint);
 }
 
+namespace {
+
+/// The daemon's own words, where it says no.
+std::optional<Error> refusal_in(const Json& message) {
+  const auto error = message.find("error");
+  if (error == message.end() || !error->is_object()) return std::nullopt;
+  return Error(EREMOTEIO, error->value("desc", "the daemon gave no reason"));
+}
+
+}  // namespace
+
 Result<Client> Client::connect(const std::string& socket_path) {
   Client client(TRY(connect_to(socket_path)));
   const Json first = TRY(client.receive());
+  if (const auto refused = refusal_in(first)) return Failure(*refused);
   if (!first.is_object() || !first.contains("QMP")) {
     return fail(EPROTO, concat(socket_path, ": does not greet as QMP does"));
   }
@@ -57,9 +70,7 @@ Result<Json> Client::execute(const std::string& command, const Json& arguments) 
   for (;;) {
     Json message = TRY(receive());
     if (const auto result = message.find("return"); result != message.end()) return *result;
-    if (const auto error = message.find("error"); error != message.end() && error->is_object()) {
-      return fail(EREMOTEIO, error->value("desc", "the daemon gave no reason"));
-    }
+    if (const auto refused = refusal_in(message)) return Failure(*refused);
   }
 }
 

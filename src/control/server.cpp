@@ -145,7 +145,12 @@ void Server::accept_client() {
   Descriptor descriptor(accept4(socket_.descriptor.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   crowded_ = !descriptor && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
   if (!descriptor) return;
-  if (!is_same_user(descriptor.get()) || clients_.size() >= kClientsMax) return;
+  if (!is_same_user(descriptor.get())) return;
+  if (clients_.size() >= kClientsMax) {
+    const auto line = to_line(failure("GenericError", concat("already ", kClientsMax, " connections are open"), {}));
+    static_cast<void>(::send(descriptor.get(), line.data(), line.size(), MSG_NOSIGNAL));
+    return;
+  }
   auto client = std::make_unique<Client>();
   client->framer = Framer(kClientMessageBytesMax);
   client->descriptor = std::move(descriptor);

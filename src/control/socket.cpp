@@ -26,7 +26,8 @@ Result<> make_private_directory(const std::string& path) {
   if (lstat(path.c_str(), &attributes) != 0) return system_failure(path);
   constexpr mode_t kOthers = S_IWGRP | S_IWOTH;
   if (!S_ISDIR(attributes.st_mode) || attributes.st_uid != geteuid() || (attributes.st_mode & kOthers) != 0) {
-    return fail(EPERM, concat(path, ": is not a directory of this user alone; remove it or set XDG_RUNTIME_DIR"));
+    return fail(EPERM, concat(path, ": is not a directory of this user alone; remove it",
+                              geteuid() == 0 ? "" : " or set XDG_RUNTIME_DIR"));
   }
   return {};
 }
