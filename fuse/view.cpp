@@ -100,7 +100,10 @@ Result<> View::resize(std::uint64_t size) {
   if (size > align_down(kFileSizeMax, size_unit_)) return fail(EFBIG, "the size is too large for a file");
   const std::uint64_t rounded = align_up(size, size_unit_);
   const std::uint64_t before = image_.virtual_size();
-  TRY(image_.resize(rounded));
+  auto done = image_.resize(rounded);
+  // No errno of a file's: it cannot become so long.
+  if (!done && done.error().is(EOPNOTSUPP)) return fail(EFBIG, done.error().message());
+  if (!done) return done;
   touch();
   // What lay behind the new end is gone, and must not come back in the part that rounding adds.
   if (size < before && size < rounded) {

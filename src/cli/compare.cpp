@@ -191,7 +191,9 @@ int run_compare(const Flags& flags) {
   Side second(**image_2);
   const auto result = Comparison(first, second, flags).run();
   if (!result && !result.error().error.empty()) print_error(result.error().error);
-  return finish_output(result ? kSuccess : result.error().status);
+  const int status = result ? kSuccess : result.error().status;
+  // What could not be told is no difference.
+  return finish_output(status) == status ? status : kCannotRead;
 }
 
 }  // namespace

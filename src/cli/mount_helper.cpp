@@ -52,6 +52,14 @@ std::string without_backslashes(std::string_view text) {
   return out;
 }
 
+/// The last one counts, as everywhere with mount(8): what follows -o overrides fstab.
+void add_flag(MountCall& call, const std::string& flag, const std::string& value) {
+  const std::string word = concat("--", flag);
+  std::erase_if(call.arguments,
+                [&word](const std::string& before) { return before == word || before.starts_with(word + '='); });
+  call.arguments.push_back(word + value);
+}
+
 /// Adds one mount option to the flags, or to what -o hands on.
 Result<> add_option(const std::string& option, const FlagLookup& lookup, const std::string& mountpoint, MountCall& call,
                     std::string& handed_on) {
@@ -63,7 +71,7 @@ Result<> add_option(const std::string& option, const FlagLookup& lookup, const s
     return fail(EINVAL, concat(mountpoint, ": a mounted image cannot be remounted; unmount it and mount it again"));
   }
   if (option == "discard" || option == "nodiscard") {
-    call.arguments.emplace_back(option == "discard" ? "--discard=unmap" : "--discard=ignore");
+    add_flag(call, "discard", option == "discard" ? "=unmap" : "=ignore");
     return {};
   }
   std::string flag = name;
@@ -80,7 +88,7 @@ Result<> add_option(const std::string& option, const FlagLookup& lookup, const s
                 concat("mount option '", option, "': ", kind == FlagKind::value ? "needs a" : "takes no", " value"));
   }
   const std::string value = equals == std::string::npos ? "" : without_backslashes(option.substr(equals));
-  call.arguments.push_back(concat("--", flag, value));
+  add_flag(call, flag, value);
   return {};
 }
 

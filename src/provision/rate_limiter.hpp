@@ -16,11 +16,12 @@ class RateLimiter {
 
   /// 0: unlimited. What was saved or owed under another rate is forgotten.
   void set_rate(std::uint64_t bytes_per_second, Clock::Time now) {
+    bytes_per_second_ = bytes_per_second;
     rate_ = static_cast<double>(bytes_per_second);
     credit_ = 0;
     counted_ = now;
   }
-  [[nodiscard]] std::uint64_t rate() const { return static_cast<std::uint64_t>(rate_); }
+  [[nodiscard]] std::uint64_t rate() const { return bytes_per_second_; }
 
   void charge(std::uint64_t bytes, Clock::Time now) {
     if (rate_ == 0) return;
@@ -43,6 +44,7 @@ class RateLimiter {
     credit_ = std::min(credit_ + seconds * rate_, rate_ / 10);
   }
 
+  std::uint64_t bytes_per_second_ = 0;
   double rate_ = 0;
   double credit_ = 0;
   Clock::Time counted_;

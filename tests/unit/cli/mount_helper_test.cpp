@@ -57,6 +57,8 @@ TEST(MountHelper, WhatIsForMountAndSystemdIsLeftOut) {
 TEST(MountHelper, DiscardIsAPolicyOrAWord) {
   EXPECT_EQ(arguments_for("discard"), (Words{"mount", "--discard=unmap", "--", "a.qcow2", "/mnt"}));
   EXPECT_EQ(arguments_for("nodiscard"), (Words{"mount", "--discard=ignore", "--", "a.qcow2", "/mnt"}));
+  EXPECT_EQ(arguments_for("nodiscard,threads=3,discard,threads=4"),
+            (Words{"mount", "--discard=unmap", "--threads=4", "--", "a.qcow2", "/mnt"}));
   EXPECT_EQ(arguments_for("discard=ignore"), (Words{"mount", "--discard=ignore", "--", "a.qcow2", "/mnt"}));
 }
 
