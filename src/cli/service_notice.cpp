@@ -3,6 +3,7 @@
 
 #include "cli/daemon.hpp"
 #include "cli/human.hpp"
+#include "cli/progress.hpp"
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -43,9 +44,9 @@ std::string status_line(const StatusFacts& facts) {
   if (job.state == "done") return concat(line, ": provisioned", facts.finalised ? " and finalised" : "");
   line += concat(": streaming ", job.ended() ? job.state : "");
   if (job.ended()) return job.error.empty() ? line : concat(line, ": ", job.error);
-  const std::uint64_t percent = job.length == 0 ? 100 : job.offset * 100 / job.length;
-  line += concat(percent, " %");
-  if (facts.provisioned) line += concat(", ", human_size(facts.provisioned->missing), " left");
+  const std::string percent = percentage(job.data, job.data_in_the_end());
+  line += percent.substr(percent.find_first_not_of(' '));
+  if (job.to_copy != 0) line += concat(", ", human_size(job.to_copy), " left");
   const std::string obstacle = job.obstacle();
   return obstacle.empty() ? line : concat(line, ", ", obstacle);
 }
