@@ -16,12 +16,11 @@ class RateLimiter {
 
   /// 0: unlimited. What was saved or owed under another rate is forgotten.
   void set_rate(std::uint64_t bytes_per_second, Clock::Time now) {
-    bytes_per_second_ = bytes_per_second;
-    rate_ = static_cast<double>(bytes_per_second);
+    rate_ = bytes_per_second;
     credit_ = 0;
     counted_ = now;
   }
-  [[nodiscard]] std::uint64_t rate() const { return bytes_per_second_; }
+  [[nodiscard]] std::uint64_t rate() const { return rate_; }
 
   void charge(std::uint64_t bytes, Clock::Time now) {
     if (rate_ == 0) return;
@@ -33,7 +32,7 @@ class RateLimiter {
     if (rate_ == 0) return {};
     refill(now);
     if (credit_ >= 0) return {};
-    return std::chrono::nanoseconds(static_cast<std::int64_t>(-credit_ / rate_ * 1e9));
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(-credit_ / static_cast<double>(rate_) * 1e9));
   }
 
  private:
@@ -41,11 +40,11 @@ class RateLimiter {
   void refill(Clock::Time now) {
     const auto seconds = std::chrono::duration<double>(now - counted_).count();
     counted_ = now;
-    credit_ = std::min(credit_ + seconds * rate_, rate_ / 10);
+    const auto rate = static_cast<double>(rate_);
+    credit_ = std::min(credit_ + seconds * rate, rate / 10);
   }
 
-  std::uint64_t bytes_per_second_ = 0;
-  double rate_ = 0;
+  std::uint64_t rate_ = 0;
   double credit_ = 0;
   Clock::Time counted_;
 };
