@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/disk_picture.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -36,7 +38,7 @@ Result<Bytes> sample(Image& image) {
 
 }  // namespace
 
-Result<nlohmann::ordered_json> describe_provisioned(Image& image) {
+Result<Json> describe_provisioned(Image& image) {
   constexpr std::chrono::milliseconds kPatience{50};
   const auto until = std::chrono::steady_clock::now() + kPatience;
   Bytes bytes{};
@@ -48,8 +50,7 @@ Result<nlohmann::ordered_json> describe_provisioned(Image& image) {
     at += extent.guest.length;
   }
   if (at < size) bytes = TRY(sample(image));
-  nlohmann::ordered_json out = {
-      {"data", bytes[0]}, {"zero", bytes[1]}, {"missing", bytes[2]}, {"known-zero", bytes[3]}};
+  Json out = {{"data", bytes[0]}, {"zero", bytes[1]}, {"missing", bytes[2]}, {"known-zero", bytes[3]}};
   out["estimated"] = at < size;
   return out;
 }

@@ -2,11 +2,10 @@
 /// How much of the disk the top layer has, in numbers and as a picture.
 #pragma once
 
+#include "base/json.hpp"
 #include "fuse/statistics.hpp"
 
 #include <penstock/image.hpp>
-
-#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -16,7 +15,7 @@ namespace penstock::fuse {
 /// Bytes of the disk by what the top layer says of them: "data", "zero", "missing" (still comes from below) and
 /// "known-zero" (nobody has it). A fragmented disk is looked at in places that are spread over it; then "estimated" is
 /// true.
-[[nodiscard]] Result<nlohmann::ordered_json> describe_provisioned(Image& image);
+[[nodiscard]] Result<Json> describe_provisioned(Image& image);
 
 /// One character for each of `cells` equal parts of the disk: `.` missing, `#` data, `z` zero or nothing, `w` written
 /// by the guest since the mount, `>` where `copying_at` lies. A part is what most of it is, by a few samples.

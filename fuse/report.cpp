@@ -3,13 +3,13 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <variant>
 
 namespace penstock::fuse {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 Json describe_image(const LayerInfo& layer) {
   Json out = {{"filename", layer.path},

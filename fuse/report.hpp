@@ -4,16 +4,16 @@
 
 #include <penstock/image.hpp>
 
-#include <nlohmann/json.hpp>
+#include "base/json.hpp"
 
 namespace penstock::fuse {
 
 /// The layers as QMP's query-named-block-nodes shows block nodes, from the top down.
 /// Source: QEMU's qapi/block-core.json, BlockDeviceInfo and ImageInfo.
-[[nodiscard]] nlohmann::ordered_json describe_nodes(const std::vector<LayerInfo>& layers, bool writable,
-                                                    const std::string& detect_zeroes);
+[[nodiscard]] Json describe_nodes(const std::vector<LayerInfo>& layers, bool writable,
+                                  const std::string& detect_zeroes);
 
 /// The layers as `penstock status` shows them: path, format, virtual size, host bytes in use.
-[[nodiscard]] nlohmann::ordered_json describe_layers(const std::vector<LayerInfo>& layers);
+[[nodiscard]] Json describe_layers(const std::vector<LayerInfo>& layers);
 
 }  // namespace penstock::fuse

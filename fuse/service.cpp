@@ -18,6 +18,8 @@
 #include "fuse/slots.hpp"
 #include "fuse/ways.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
@@ -37,7 +39,6 @@ namespace penstock::fuse {
 namespace {
 
 using control::Descriptor;
-using control::Json;
 
 /// Of what query-penstock and query-penstock-histogram answer: the next number when a member goes or changes its
 /// meaning. Source: share/status.schema.json.

@@ -3,6 +3,8 @@
 
 #include "fuse/probes.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <bit>
 
@@ -10,7 +12,6 @@ namespace penstock::fuse {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace

@@ -2,9 +2,8 @@
 /// What the guest asks for, and how long it waits for it.
 #pragma once
 
+#include "base/json.hpp"
 #include "fuse/trace.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 #include <atomic>
@@ -29,7 +28,7 @@ class LatencyHistogram {
   [[nodiscard]] std::uint64_t percentile(double part) const;
   [[nodiscard]] std::uint64_t max() const { return max_.load(std::memory_order_relaxed); }
   /// [upper bound in nanoseconds, requests] for each step that has some, from the fastest on.
-  [[nodiscard]] nlohmann::ordered_json describe() const;
+  [[nodiscard]] Json describe() const;
 
  private:
   static constexpr unsigned kBuckets = 64 * 4;
@@ -94,11 +93,11 @@ class Statistics {
   /// Whether anything in part `cell` of `cells` was changed.
   [[nodiscard]] bool was_written(std::uint64_t cell, std::uint64_t cells) const;
 
-  [[nodiscard]] nlohmann::ordered_json describe() const;
+  [[nodiscard]] Json describe() const;
   /// By kind: requests, bytes, errors, nanoseconds, and how many took how long.
-  [[nodiscard]] nlohmann::ordered_json describe_histograms() const;
+  [[nodiscard]] Json describe_histograms() const;
   /// As QMP's query-blockstats has them. Source: QEMU's qapi/block-core.json, BlockDeviceStats.
-  [[nodiscard]] nlohmann::ordered_json block_stats() const;
+  [[nodiscard]] Json block_stats() const;
 
  private:
   struct alignas(64) Counter {
@@ -122,7 +121,7 @@ class Statistics {
   void count(const Request& request, Trace::Clock::time_point ended);
   [[nodiscard]] Total total(RequestKind kind) const;
   [[nodiscard]] std::unique_ptr<LatencyHistogram> latencies(RequestKind kind) const;
-  [[nodiscard]] nlohmann::ordered_json latency(RequestKind kind) const;
+  [[nodiscard]] Json latency(RequestKind kind) const;
 
   std::unique_ptr<std::array<Shard, kShards>> shards_;
   std::unique_ptr<std::array<std::atomic<std::uint8_t>, kCells>> written_store_;

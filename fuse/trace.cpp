@@ -4,6 +4,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -188,7 +190,7 @@ Result<> Trace::finish() {
   return {};
 }
 
-nlohmann::ordered_json Trace::describe() const {
+Json Trace::describe() const {
   constexpr std::array<const char*, 3> kStates{"writing", "full", "failed"};
   auto lost = lost_.load(kRelaxed);
   {

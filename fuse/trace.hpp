@@ -2,14 +2,14 @@
 /// Records of all requests in a file, written beside them.
 #pragma once
 
+#include "base/json.hpp"
 #include "base/mutex.hpp"
 #include "fuse/trace_format.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -43,7 +43,7 @@ class Trace {
   void add(Clock::time_point began, TraceRecord record);
 
   /// "file", "state", "records", "lost", "bytes".
-  [[nodiscard]] nlohmann::ordered_json describe() const;
+  [[nodiscard]] Json describe() const;
 
   /// Writes what is in the rings and ends. Errors: what kept records from being written, at any time.
   [[nodiscard]] Result<> finish();

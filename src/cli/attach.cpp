@@ -73,16 +73,12 @@ class Attachment {
 };
 
 /// 4k is 4096.
-CLI::Validator sector_size() {
-  const auto in_bytes = [](std::string& text) -> std::string {
-    const auto size = parse_size(text);
-    if (!size || (*size != 512 && *size != 1024 && *size != 2048 && *size != 4096)) {
-      return concat("'", text, "' is not 512, 1024, 2048 or 4096");
-    }
-    text = std::to_string(*size);
-    return {};
-  };
-  return CLI::Validator(in_bytes, "{512,1024,2048,4096}");
+Result<std::string> sector_size(const std::string& text) {
+  const auto size = parse_size(text);
+  if (!size || (*size != 512 && *size != 1024 && *size != 2048 && *size != 4096)) {
+    return fail(EINVAL, concat("'", text, "' is not 512, 1024, 2048 or 4096"));
+  }
+  return std::to_string(*size);
 }
 
 int run_attach(const Flags& flags) {
@@ -100,17 +96,19 @@ int run_attach(const Flags& flags) {
 
 }  // namespace
 
-void add_attach(CLI::App& app, Command& chosen) {
+Command attach_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      app.add_subcommand("attach", "Present an image as a block device, /dev/loopN, and print its name");
-  add_mount_flags(*command, *flags);
-  command
-      ->add_option("--sector-size", flags->sector_size,
-                   "Logical block size of the device in bytes (default: what the partition table was made for, or 512)")
-      ->type_name("N")
-      ->transform(sector_size());
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_attach(*flags); }; });
+  Command command{.name = "attach",
+                  .help = "Present an image as a block device, /dev/loopN, and print its name",
+                  .options = mount_options(*flags),
+                  .run = runs(run_attach, flags)};
+  command.options.push_back(
+      {"--sector-size",
+       "N",
+       &flags->sector_size,
+       "Logical block size of the device in bytes (default: what the partition table was made for, or 512)",
+       {.choices = {"512", "1024", "2048", "4096"}, .convert = sector_size}});
+  return command;
 }
 
 }  // namespace penstock::cli

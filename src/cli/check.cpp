@@ -10,6 +10,8 @@
 #include "base/text.hpp"
 #include "base/work_report.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <cstdio>
 #include <memory>
 
@@ -25,7 +27,7 @@ struct Flags {
   std::string image;
   std::string format;
   std::string repair;
-  OutputFormat output = OutputFormat::human;
+  std::string output = "human";
   bool progress = false;
   bool quiet = false;
   bool force_share = false;
@@ -106,7 +108,7 @@ int run_check(const Flags& flags) {
   CheckOptions options;
   if (flags.repair == "leaks") options.repair = Repair::leaks;
   if (flags.repair == "all") options.repair = Repair::all;
-  ProgressBar bar("Checking", progress_wish(flags.quiet || flags.output == OutputFormat::json, flags.progress));
+  ProgressBar bar("Checking", progress_wish(flags.quiet || flags.output == "json", flags.progress));
   const WorkListener listener([&bar](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
   // As qemu-img: findings go to standard error, so that standard output stays the report.
   options.log = [&bar](std::string_view line) {
@@ -120,7 +122,7 @@ int run_check(const Flags& flags) {
   if (!checked) return failed(checked.error());
   const CheckReport first = checked->report;
   if (first.corruptions_fixed != 0 || first.leaks_fixed != 0) {
-    if (flags.output == OutputFormat::human && !flags.quiet) {
+    if (flags.output == "human" && !flags.quiet) {
       print(concat("The following inconsistencies were found and repaired:\n\n    ", first.leaks_fixed,
                    " leaked clusters\n    ", first.corruptions_fixed,
                    " corruptions\n\nDouble checking the fixed image now...\n"));
@@ -134,7 +136,7 @@ int run_check(const Flags& flags) {
     checked->report.corruptions_fixed = first.corruptions_fixed;
     checked->report.leaks_fixed = first.leaks_fixed;
   }
-  if (flags.output == OutputFormat::json) {
+  if (flags.output == "json") {
     print(json_text(report_json(flags.image, *checked)));
   } else if (!flags.quiet) {
     print(report_text(checked->report));
@@ -147,21 +149,26 @@ int run_check(const Flags& flags) {
 
 }  // namespace
 
-void add_check(CLI::App& app, Command& chosen) {
+Command check_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("check", "Check an image's metadata, and repair it with -r");
-  add_format_flag(*command, flags->format);
-  command
-      ->add_option("-r,--repair", flags->repair,
-                   "Repair: 'leaks' frees clusters that nobody refers to, 'all' also fixes everything else")
-      ->check(CLI::IsMember({"leaks", "all"}))
-      ->type_name("WHAT");
-  add_output_flag(*command, flags->output);
-  command->add_flag("-p,--progress", flags->progress, "Show how far the check is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only what is wrong");
-  add_share_flag(*command, flags->force_share);
-  add_image_argument(*command, flags->image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_check(*flags); }; });
+  return {
+      .name = "check",
+      .help = "Check an image's metadata, and repair it with -r",
+      .options =
+          {
+              format_option(flags->format),
+              {"-r,--repair",
+               "WHAT",
+               &flags->repair,
+               "Repair: 'leaks' frees clusters that nobody refers to, 'all' also fixes everything else",
+               {.choices = {"leaks", "all"}}},
+              output_option(flags->output),
+              {"-p,--progress", "", &flags->progress, "Show how far the check is, also elsewhere than on a terminal"},
+              {"-q,--quiet", "", &flags->quiet, "Print only what is wrong"},
+              share_option(flags->force_share),
+              image_argument(flags->image),
+          },
+      .run = runs(run_check, flags)};
 }
 
 }  // namespace penstock::cli

@@ -39,19 +39,22 @@ int run_commit(const Flags& flags) {
 
 }  // namespace
 
-void add_commit(CLI::App& app, Command& chosen) {
+Command commit_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("commit", "Write what an overlay holds into its backing file");
-  add_format_flag(*command, flags->request.format);
-  command
-      ->add_option("-b,--base", flags->request.base,
-                   "Commit to this file further down the chain; the overlay is not emptied then")
-      ->type_name("BASE");
-  command->add_flag("-d,--drop", flags->request.keep, "Do not empty the overlay afterwards");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  add_image_argument(*command, flags->request.image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_commit(*flags); }; });
+  auto& request = flags->request;
+  return {.name = "commit",
+          .help = "Write what an overlay holds into its backing file",
+          .options =
+              {
+                  format_option(request.format),
+                  {"-b,--base", "BASE", &request.base,
+                   "Commit to this file further down the chain; the overlay is not emptied then"},
+                  {"-d,--drop", "", &request.keep, "Do not empty the overlay afterwards"},
+                  copy_progress_option(flags->progress),
+                  quiet_option(flags->quiet),
+                  image_argument(request.image),
+              },
+          .run = runs(run_commit, flags)};
 }
 
 }  // namespace penstock::cli

@@ -198,19 +198,23 @@ int run_compare(const Flags& flags) {
 
 }  // namespace
 
-void add_compare(CLI::App& app, Command& chosen) {
+Command compare_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("compare", "Compare the disks that two images show");
-  command->add_option("-f,--format", flags->format_1, "Format of IMAGE1")->type_name("FMT");
-  command->add_option("-F,--second-format", flags->format_2, "Format of IMAGE2")->type_name("FMT");
-  command->add_flag("-s,--strict", flags->strict, "Also fail where size or allocation differ");
-  command->add_flag("-p,--progress", flags->progress,
-                    "Show how far the comparison is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  add_share_flag(*command, flags->force_share);
-  command->add_option("image1", flags->image_1, "The first image")->required()->type_name("IMAGE1");
-  command->add_option("image2", flags->image_2, "The second image")->required()->type_name("IMAGE2");
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_compare(*flags); }; });
+  return {.name = "compare",
+          .help = "Compare the disks that two images show",
+          .options =
+              {
+                  {"-f,--format", "FMT", &flags->format_1, "Format of IMAGE1"},
+                  {"-F,--second-format", "FMT", &flags->format_2, "Format of IMAGE2"},
+                  {"-s,--strict", "", &flags->strict, "Also fail where size or allocation differ"},
+                  {"-p,--progress", "", &flags->progress,
+                   "Show how far the comparison is, also elsewhere than on a terminal"},
+                  quiet_option(flags->quiet),
+                  share_option(flags->force_share),
+                  {"image1", "IMAGE1", &flags->image_1, "The first image", {.required = true}},
+                  {"image2", "IMAGE2", &flags->image_2, "The second image", {.required = true}},
+              },
+          .run = runs(run_compare, flags)};
 }
 
 }  // namespace penstock::cli

@@ -19,12 +19,13 @@ std::string single_quoted(std::string_view text) {
   return out + '\'';
 }
 
-Result<std::string> completion_script(const CLI::App& app, const std::string& shell) {
-  const auto own = option_models(app);
-  const auto commands = command_models(app);
-  if (shell == "bash") return bash_script(own, commands);
-  if (shell == "zsh") return zsh_script(own, commands);
-  if (shell == "fish") return fish_script(own, commands);
+Result<std::string> completion_script(const std::vector<Command>& commands, const std::string& shell) {
+  const auto own = program_options();
+  std::vector<CommandModel> models;
+  for (const Command& command : commands) models.push_back(command_model(command));
+  if (shell == "bash") return bash_script(own, models);
+  if (shell == "zsh") return zsh_script(own, models);
+  if (shell == "fish") return fish_script(own, models);
   return fail(EINVAL, concat("--print-completion is for bash, zsh and fish, not '", printable(shell), "'"));
 }
 

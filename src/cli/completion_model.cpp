@@ -1,38 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/completion_model.hpp"
 
+#include "cli/parser.hpp"
+
 #include <penstock/format.hpp>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string_view>
+#include <utility>
 
 namespace penstock::cli {
 
 namespace {
 
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> out;
-  for (;;) {
-    const auto end = text.find(separator);
-    out.emplace_back(text.substr(0, end));
-    if (end == std::string_view::npos) return out;
-    text.remove_prefix(end + 1);
-  }
-}
-
-ValueModel value_of(const CLI::Option& option, const std::string& command) {
-  // "FORMAT:{human,json}": CLI11 puts what checks the value behind its name.
-  const std::string type = option.get_type_name();
-  ValueModel out{.kind = ValueKind::text, .words = {}, .name = type.substr(0, type.find(':'))};
-  const auto open = type.find('{');
-  const auto close = type.find('}');
+ValueModel value_of(const std::string& name, const OptionRules& rules, const std::string& command) {
+  ValueModel out{.kind = ValueKind::text, .words = rules.choices, .name = name};
   const auto ends_with = [&out](std::string_view word) { return out.name.ends_with(word); };
-  if (open != std::string::npos && close != std::string::npos && open < close) {
+  if (!out.words.empty()) {
     out.kind = ValueKind::words;
-    out.words = split(std::string_view(type).substr(open + 1, close - open - 1), ',');
-  } else if (out.name == "FMT") {
+  } else if (name == "FMT") {
     out.kind = ValueKind::words;
     for (const Format* format : formats()) out.words.emplace_back(format->name);
   } else if (ends_with("MOUNTPOINT")) {
@@ -47,50 +34,47 @@ ValueModel value_of(const CLI::Option& option, const std::string& command) {
   return out;
 }
 
-OptionModel model_of(const CLI::Option& option, const std::string& command) {
-  OptionModel out{.flags = {}, .value = {}, .help = option.get_description()};
-  for (const auto& name : option.get_snames()) out.flags.push_back("-" + name);
-  for (const auto& name : option.get_lnames()) out.flags.push_back("--" + name);
-  if (option.get_expected_max() > 0) out.value = value_of(option, command);
-  return out;
+/// Short ones first.
+std::vector<std::string> flags_of(std::string_view names) {
+  std::vector<std::string> out;
+  for (;;) {
+    const auto end = names.find(',');
+    out.emplace_back(names.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    names.remove_prefix(end + 1);
+  }
 }
 
-PositionalModel positional_of(const CLI::Option& option, const std::string& command) {
-  PositionalModel out{.value = value_of(option, command), .before = std::nullopt};
-  const auto close = out.value.name.find("] ");
-  if (!out.value.name.starts_with('[') || close == std::string::npos) return out;
-  const std::string name = out.value.name.substr(1, close - 1);
-  std::string first_word = name;
-  for (char& letter : first_word) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-  out.before = {.first_word = first_word, .value = {.kind = ValueKind::text, .words = {}, .name = name}};
-  out.value.name.erase(0, close + 2);
+OptionModel help_option() {
+  return {.flags = flags_of(kHelpFlag), .value = {}, .help = kHelpText};
+}
+
+PositionalModel positional_of(const Option& argument, const std::string& command) {
+  PositionalModel out{.value = value_of(argument.value, argument.rules, command), .before = std::nullopt};
+  if (const auto& before = argument.rules.value_before; !before.empty()) {
+    out.before = {.first_word = argument.rules.first_word, .value = value_of(before, {}, command)};
+  }
   return out;
 }
 
 }  // namespace
 
-std::vector<OptionModel> option_models(const CLI::App& command) {
-  std::vector<OptionModel> out;
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->nonpositional() && !option->get_group().empty()) out.push_back(model_of(*option, command.get_name()));
+CommandModel command_model(const Command& command) {
+  CommandModel out{.name = command.name, .help = command.help, .options = {help_option()}, .positionals = {}};
+  for (const Option& option : command.options) {
+    if (option.is_argument()) {
+      out.positionals.push_back(positional_of(option, command.name));
+    } else {
+      ValueModel value;
+      if (!option.is_flag()) value = value_of(option.value, option.rules, command.name);
+      out.options.push_back({.flags = flags_of(option.names), .value = std::move(value), .help = option.help});
+    }
   }
   return out;
 }
 
-std::vector<CommandModel> command_models(const CLI::App& app) {
-  std::vector<CommandModel> out;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_group().empty()) continue;
-    CommandModel model{.name = command->get_name(),
-                       .help = command->get_description(),
-                       .options = option_models(*command),
-                       .positionals = {}};
-    for (const CLI::Option* option : command->get_options()) {
-      if (option->get_positional()) model.positionals.push_back(positional_of(*option, command->get_name()));
-    }
-    out.push_back(std::move(model));
-  }
-  return out;
+std::vector<OptionModel> program_options() {
+  return {{.flags = flags_of(kVersionFlag), .value = {}, .help = kVersionText}, help_option()};
 }
 
 }  // namespace penstock::cli

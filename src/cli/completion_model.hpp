@@ -2,7 +2,7 @@
 /// What a shell needs to know of the command line.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.hpp"
 
 #include <optional>
 #include <string>
@@ -34,7 +34,7 @@ struct OptionModel {
 struct PositionalModel {
   ValueModel value;
   /// A word that stands before this one when the command's first word is `first_word`: the SPEED of "stream speed SPEED
-  /// MOUNTPOINT". The command line calls it "[SPEED] MOUNTPOINT", the first word being the same in small letters.
+  /// MOUNTPOINT".
   struct Before {
     std::string first_word;
     ValueModel value;
@@ -49,9 +49,8 @@ struct CommandModel {
   std::vector<PositionalModel> positionals;  ///< the last one takes all further words, too
 };
 
-/// The commands in the order of --help; what is hidden there is left out.
-[[nodiscard]] std::vector<CommandModel> command_models(const CLI::App& app);
+[[nodiscard]] CommandModel command_model(const Command& command);
 /// The options of the program itself.
-[[nodiscard]] std::vector<OptionModel> option_models(const CLI::App& command);
+[[nodiscard]] std::vector<OptionModel> program_options();
 
 }  // namespace penstock::cli

@@ -169,39 +169,36 @@ int run_convert(const Flags& flags) {
 
 }  // namespace
 
-void add_convert(CLI::App& app, Command& chosen) {
+Command convert_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("convert", "Copy a disk into another image");
-  command->add_option("-f,--format", flags->source_format, "Format of SOURCE; probed unless given")->type_name("FMT");
-  command->add_option("-O,--target-format", flags->made.format, "Format of TARGET; raw unless given")->type_name("FMT");
-  command->add_flag("-c,--compress", flags->compressed, "Store compressed clusters (qcow2)");
-  command
-      ->add_option("-o,--options", flags->options,
-                   "Options of the target's format, key=value,...; a comma in a value is doubled; 'help' lists them")
-      ->allow_extra_args(false)
-      ->type_name("OPTIONS");
-  command
-      ->add_option("-B,--backing", flags->made.backing.name,
-                   "Backing file of TARGET, which then holds only what differs from it")
-      ->type_name("BACKING");
-  command->add_option("-F,--backing-format", flags->made.backing.format, "Format of the backing file")
-      ->type_name("FMT");
-  command->add_flag("-n,--no-create", flags->no_create, "Write into TARGET, which is there already and large enough");
-  command
-      ->add_option("-S,--sparse", flags->sparse,
-                   "Runs of so many zero bytes are not stored; 4k unless given, 0 stores every byte")
-      ->type_name("SIZE");
-  command
-      ->add_option("-m,--workers", flags->workers, "Pieces copied at the same time; a number that suits unless given")
-      ->check(CLI::Range(1, 256))
-      ->type_name("WORKERS");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  add_share_flag(*command, flags->force_share);
-  command->add_option("source", flags->source, "The image to copy")->type_name("SOURCE");
-  command->add_option("target", flags->target, "The image to make; an existing file is overwritten")
-      ->type_name("TARGET");
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_convert(*flags); }; });
+  return {
+      .name = "convert",
+      .help = "Copy a disk into another image",
+      .options =
+          {
+              {"-f,--format", "FMT", &flags->source_format, "Format of SOURCE; probed unless given"},
+              {"-O,--target-format", "FMT", &flags->made.format, "Format of TARGET; raw unless given"},
+              {"-c,--compress", "", &flags->compressed, "Store compressed clusters (qcow2)"},
+              {"-o,--options", "OPTIONS", &flags->options,
+               "Options of the target's format, key=value,...; a comma in a value is doubled; 'help' lists them"},
+              {"-B,--backing", "BACKING", &flags->made.backing.name,
+               "Backing file of TARGET, which then holds only what differs from it"},
+              {"-F,--backing-format", "FMT", &flags->made.backing.format, "Format of the backing file"},
+              {"-n,--no-create", "", &flags->no_create, "Write into TARGET, which is there already and large enough"},
+              {"-S,--sparse", "SIZE", &flags->sparse,
+               "Runs of so many zero bytes are not stored; 4k unless given, 0 stores every byte"},
+              {"-m,--workers",
+               "WORKERS",
+               &flags->workers,
+               "Pieces copied at the same time; a number that suits unless given",
+               {.bounds = {1, 256}}},
+              copy_progress_option(flags->progress),
+              quiet_option(flags->quiet),
+              share_option(flags->force_share),
+              {"source", "SOURCE", &flags->source, "The image to copy"},
+              {"target", "TARGET", &flags->target, "The image to make; an existing file is overwritten"},
+          },
+      .run = runs(run_convert, flags)};
 }
 
 }  // namespace penstock::cli

@@ -80,27 +80,26 @@ int run_create(const Flags& flags) {
 
 }  // namespace
 
-void add_create(CLI::App& app, Command& chosen) {
+Command create_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("create", "Make a new image");
-  command->add_option("-f,--format", flags->format, "Format of the new image; raw unless given")->type_name("FMT");
-  command->add_option("-b,--backing", flags->backing, "Backing file; what the new image does not hold is read there")
-      ->type_name("BACKING");
-  command->add_option("-F,--backing-format", flags->backing_format, "Format of the backing file")->type_name("FMT");
-  command->add_flag("-u,--unsafe", flags->unchecked, "Do not open the backing file; SIZE must be given");
-  command
-      ->add_option("-o,--options", flags->options,
-                   "Options of the format, key=value,...; a comma in a value is doubled; 'help' lists them")
-      ->allow_extra_args(false)
-      ->type_name("OPTIONS");
-  command->add_flag("-p,--progress", flags->progress,
-                    "Show how far writing a preallocated image is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  command->add_option("image", flags->image, "The image file to make; an existing file is overwritten")
-      ->type_name("IMAGE");
-  command->add_option("size", flags->size, "Virtual size in bytes, or with a suffix k, M, G, T, P or E")
-      ->type_name("SIZE");
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_create(*flags); }; });
+  return {.name = "create",
+          .help = "Make a new image",
+          .options =
+              {
+                  {"-f,--format", "FMT", &flags->format, "Format of the new image; raw unless given"},
+                  {"-b,--backing", "BACKING", &flags->backing,
+                   "Backing file; what the new image does not hold is read there"},
+                  {"-F,--backing-format", "FMT", &flags->backing_format, "Format of the backing file"},
+                  {"-u,--unsafe", "", &flags->unchecked, "Do not open the backing file; SIZE must be given"},
+                  {"-o,--options", "OPTIONS", &flags->options,
+                   "Options of the format, key=value,...; a comma in a value is doubled; 'help' lists them"},
+                  {"-p,--progress", "", &flags->progress,
+                   "Show how far writing a preallocated image is, also elsewhere than on a terminal"},
+                  quiet_option(flags->quiet),
+                  {"image", "IMAGE", &flags->image, "The image file to make; an existing file is overwritten"},
+                  {"size", "SIZE", &flags->size, "Virtual size in bytes, or with a suffix k, M, G, T, P or E"},
+              },
+          .run = runs(run_create, flags)};
 }
 
 }  // namespace penstock::cli

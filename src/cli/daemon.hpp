@@ -3,15 +3,22 @@
 #pragma once
 
 #include "cli/status_facts.hpp"
+#include "cli/umount_steps.hpp"
 
 #include "control/client.hpp"
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 namespace penstock::cli {
 
-/// The name of every mount's streaming job, and of the device that it is for, in QMP.
-inline constexpr const char* kJobDevice = "disk0";
+/// What a streaming job is started with; what is not given is as the daemon has it.
+struct JobWish {
+  std::optional<std::uint64_t> speed = {};  ///< bytes a second
+  std::string base = {};                    ///< path of the layer that stays
+  std::string on_error = {};
+};
 
 /// The daemon that serves one mountpoint. Errors name the mountpoint. Threads: one at a time.
 class Daemon {
@@ -20,18 +27,32 @@ class Daemon {
   [[nodiscard]] static Result<Daemon> reach(const std::string& place);
 
   [[nodiscard]] const std::string& mountpoint() const noexcept { return mountpoint_; }
-  /// Errors: EPIPE or ECONNRESET when the mount has gone.
-  [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments = Json::object());
+  // Errors of all: EPIPE or ECONNRESET when the mount has gone, EREMOTEIO when the daemon refuses, EPROTO.
+
+  /// A question that takes no arguments: the whole answer.
+  [[nodiscard]] Result<Json> query(const std::string& command);
   /// query-penstock
   [[nodiscard]] Result<StatusFacts> status();
+  /// query-penstock-cells: one character for each of so many parts of the disk.
+  [[nodiscard]] Result<std::string> cells(unsigned count);
   /// query-penstock-stream: the job alone, which costs the daemon little. None: none was started.
   [[nodiscard]] Result<std::optional<JobFacts>> job_facts();
-  /// A command that is for the job.
-  [[nodiscard]] Result<> job(const std::string& command, Json arguments = Json::object());
+
+  [[nodiscard]] Result<> start_job(const JobWish& wish = {});
+  [[nodiscard]] Result<> pause_job();
+  [[nodiscard]] Result<> resume_job();
+  [[nodiscard]] Result<> cancel_job();
+  /// Bytes a second, 0: no limit.
+  [[nodiscard]] Result<> set_job_speed(std::uint64_t speed);
+
+  /// Unmounts, and waits until the image is closed.
+  [[nodiscard]] Result<Ending> quit();
 
  private:
   Daemon(std::string mountpoint, control::Client client)
       : mountpoint_(std::move(mountpoint)), client_(std::move(client)) {}
+
+  [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments);
 
   std::string mountpoint_;
   control::Client client_;

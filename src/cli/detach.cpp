@@ -112,12 +112,14 @@ int run_detach(const Flags& flags) {
 
 }  // namespace
 
-void add_detach(CLI::App& app, Command& chosen) {
+Command detach_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("detach", "End an attach, and wait until its image is flushed and closed");
-  add_end_flags(*command, *flags);
-  command->add_option("device", flags->device, "What 'penstock attach' printed")->type_name("DEVICE")->required();
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_detach(*flags); }; });
+  Command command{.name = "detach",
+                  .help = "End an attach, and wait until its image is flushed and closed",
+                  .options = end_options(*flags),
+                  .run = runs(run_detach, flags)};
+  command.options.push_back({"device", "DEVICE", &flags->device, "What 'penstock attach' printed", {.required = true}});
+  return command;
 }
 
 }  // namespace penstock::cli

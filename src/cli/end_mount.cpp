@@ -39,10 +39,10 @@ Result<std::string> let_finish(Daemon& daemon, std::optional<milliseconds> deadl
       return facts.read_only && facts.layers.size() > 1 ? "mounted read-only: it still needs its backing file"
                                                         : std::string();
     case FirstStep::start:
-      TRY(daemon.job("block-stream"));
+      TRY(daemon.start_job());
       break;
     case FirstStep::resume:
-      TRY(daemon.job("block-job-resume"));
+      TRY(daemon.resume_job());
       break;
     case FirstStep::wait:
       break;
@@ -69,26 +69,29 @@ Result<> delete_map(const EndPlan& plan) {
   return {};
 }
 
-Result<Json> quit(Daemon& daemon, milliseconds patience) {
+Result<Ending> quit(Daemon& daemon, milliseconds patience) {
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
-    auto answer = daemon.execute("quit");
+    auto ending = daemon.quit();
     // The daemon has refused, and goes on; without an answer it is gone.
-    if (answer || !answer.error().is(EREMOTEIO) || std::chrono::steady_clock::now() > give_up) return answer;
+    if (ending || !ending.error().is(EREMOTEIO) || std::chrono::steady_clock::now() > give_up) return ending;
     std::this_thread::sleep_for(milliseconds(20));
   }
 }
 
 }  // namespace
 
-void add_end_flags(CLI::App& command, EndFlags& flags) {
-  CLI::Option* wait = command.add_flag("--wait", flags.wait, "First copy what the image lacks from its backing file");
-  command.add_option("--deadline", flags.deadline, "With --wait: no longer than this, as 90, 30s, 5m or 2h")
-      ->type_name("TIME")
-      ->needs(wait);
-  command.add_flag("-q,--quiet", flags.quiet, "Print nothing when all went well");
-  command.add_flag("--discard-map", flags.discard_map,
-                   "Delete the add-cow file of an image whose raw file was completed");
+std::vector<Option> end_options(EndFlags& flags) {
+  return {
+      {"--wait", "", &flags.wait, "First copy what the image lacks from its backing file"},
+      {"--deadline",
+       "TIME",
+       &flags.deadline,
+       "With --wait: no longer than this, as 90, 30s, 5m or 2h",
+       {.needs = "--wait"}},
+      {"-q,--quiet", "", &flags.quiet, "Print nothing when all went well"},
+      {"--discard-map", "", &flags.discard_map, "Delete the add-cow file of an image whose raw file was completed"},
+  };
 }
 
 Result<std::optional<milliseconds>> deadline_of(const EndFlags& flags) {
@@ -113,8 +116,7 @@ Result<EndPlan> before_end(Daemon& daemon, const EndFlags& flags, std::optional<
 }
 
 Result<int> end_mount(Daemon& daemon, const EndFlags& flags, const EndPlan& plan, milliseconds patience) {
-  const Json answer = TRY(quit(daemon, patience));
-  const Ending ending = TRY(ending_of(answer));
+  const Ending ending = TRY(quit(daemon, patience));
   bool all_done = !flags.wait || (ending.outcome != "incomplete" && plan.note.empty());
   std::string line = ending.message.empty() ? concat(daemon.mountpoint(), ": unmounted") : ending.message;
   if (!plan.note.empty()) line += concat(" (", plan.note, ")");

@@ -2,13 +2,13 @@
 /// What `umount` and `detach` share: letting the streaming job finish, and ending a mount with a word about the image.
 #pragma once
 
+#include "cli/command.hpp"
 #include "cli/daemon.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace penstock::cli {
 
@@ -20,7 +20,7 @@ struct EndFlags {
 };
 
 /// --wait, --deadline, --quiet, --discard-map
-void add_end_flags(CLI::App& command, EndFlags& flags);
+[[nodiscard]] std::vector<Option> end_options(EndFlags& flags);
 
 /// --deadline as a time. Errors: usage.
 [[nodiscard]] Result<std::optional<std::chrono::milliseconds>> deadline_of(const EndFlags& flags);

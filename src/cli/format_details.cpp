@@ -5,6 +5,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <array>
 #include <ctime>

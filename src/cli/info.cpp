@@ -8,6 +8,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <memory>
 
 namespace penstock::cli {
@@ -17,7 +19,7 @@ namespace {
 struct Flags {
   std::string image;
   std::string format;
-  OutputFormat output = OutputFormat::human;
+  std::string output = "human";
   bool chain = false;
   bool force_share = false;
 };
@@ -72,7 +74,7 @@ int run_info(const Flags& flags) {
   options.probe_backing = true;
   const auto layers = describe_chain(flags.image, options, flags.chain);
   if (!layers) return report(layers.error());
-  if (flags.output == OutputFormat::human) {
+  if (flags.output == "human") {
     const char* separator = "";
     for (const LayerInfo& layer : *layers) {
       print(separator + layer_text(layer));
@@ -92,15 +94,19 @@ int run_info(const Flags& flags) {
 
 }  // namespace
 
-void add_info(CLI::App& app, Command& chosen) {
+Command info_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("info", "Show what an image is");
-  add_format_flag(*command, flags->format);
-  command->add_flag("--backing-chain", flags->chain, "Show every image of the backing chain, from the top down");
-  add_output_flag(*command, flags->output);
-  add_share_flag(*command, flags->force_share);
-  add_image_argument(*command, flags->image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_info(*flags); }; });
+  return {.name = "info",
+          .help = "Show what an image is",
+          .options =
+              {
+                  format_option(flags->format),
+                  {"--backing-chain", "", &flags->chain, "Show every image of the backing chain, from the top down"},
+                  output_option(flags->output),
+                  share_option(flags->force_share),
+                  image_argument(flags->image),
+              },
+          .run = runs(run_info, flags)};
 }
 
 }  // namespace penstock::cli

@@ -71,21 +71,24 @@ int run_io(const Flags& flags) {
 
 }  // namespace
 
-void add_io(CLI::App& app, Command& chosen) {
+Command io_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("io", "Read and write an image by commands, as qemu-io does");
-  add_format_flag(*command, flags->format);
-  command->add_flag("-r,--read-only", flags->read_only, "Open the image read-only");
-  command
-      ->add_option("-d,--discard", flags->discard, "What discards do: unmap (or on), the default, or ignore (or off)")
-      ->check(CLI::IsMember({"ignore", "off", "unmap", "on"}))
-      ->type_name("MODE");
-  command->add_option("-c,--cmd", flags->commands, "Run this command; may be given many times")
-      ->allow_extra_args(false)
-      ->type_name("COMMAND");
-  add_share_flag(*command, flags->force_share);
-  add_image_argument(*command, flags->image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_io(*flags); }; });
+  return {.name = "io",
+          .help = "Read and write an image by commands, as qemu-io does",
+          .options =
+              {
+                  format_option(flags->format),
+                  {"-r,--read-only", "", &flags->read_only, "Open the image read-only"},
+                  {"-d,--discard",
+                   "MODE",
+                   &flags->discard,
+                   "What discards do: unmap (or on), the default, or ignore (or off)",
+                   {.choices = {"ignore", "off", "unmap", "on"}}},
+                  {"-c,--cmd", "COMMAND", &flags->commands, "Run this command; may be given many times"},
+                  share_option(flags->force_share),
+                  image_argument(flags->image),
+              },
+          .run = runs(run_io, flags)};
 }
 
 }  // namespace penstock::cli

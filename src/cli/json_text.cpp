@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/json_text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <string_view>
 
 namespace penstock::cli {

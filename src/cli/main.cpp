@@ -4,20 +4,17 @@
 #include "cli/completion.hpp"
 #include "cli/human.hpp"
 #include "cli/mount_helper.hpp"
-#include "cli/version.hpp"
+#include "cli/parser.hpp"
 
 #include "base/text.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <exception>
-#include <iostream>
 #include <new>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -26,23 +23,6 @@
 namespace penstock::cli {
 
 namespace {
-
-/// The subcommand that was named, or nothing when the command line did not get that far.
-std::string named_command(const CLI::App& app) {
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->parsed()) return command->get_name();
-  }
-  return {};
-}
-
-/// CLI11's messages may span lines; ours are one.
-std::string one_line(std::string text) {
-  while (text.ends_with('\n')) text.pop_back();
-  for (char& character : text) {
-    if (character == '\n') character = ' ';
-  }
-  return text;
-}
 
 /// A standard stream that the caller closed would become the descriptor of the next file that is opened: of an image,
 /// into which messages would be written.
@@ -53,86 +33,53 @@ void open_standard_streams() {
   }
 }
 
-int print_completion(const CLI::App& app, const std::string& shell) {
-  const auto script = completion_script(app, shell);
+int print_completion(const std::vector<Command>& commands, const std::string& shell) {
+  const auto script = completion_script(commands, shell);
   if (!script) return usage_error("", script.error().message());
   print(*script);
   return finish_output(kSuccess);
 }
 
-/// `words`: without the program's name. Gives the exit status when that is all that there is to do.
-std::optional<int> parse(CLI::App& app, std::vector<std::string> words) {
-  const std::string first = words.empty() ? "" : words.front();
-  try {
-    std::reverse(words.begin(), words.end());  // as CLI11 wants them
-    app.parse(std::move(words));
-  } catch (const CLI::Success& asked) {  // --help, --version
-    static_cast<void>(app.exit(asked));
-    std::cout.flush();
-    return finish_output(kSuccess);
-  } catch (const CLI::ParseError& problem) {
-    // CLI11 finds a command missing before it finds the word that is none.
-    if (app.get_subcommands().empty() && !first.empty() && first[0] != '-') {
-      return usage_error("", concat("unknown command '", first, "'"));
-    }
-    return usage_error(named_command(app), one_line(problem.what()));
-  }
-  return std::nullopt;
+/// In the order of --help.
+std::vector<Command> all_commands() {
+  return {mount_command(),   umount_command(), attach_command(), detach_command(),  status_command(), stream_command(),
+          trace_command(),   create_command(), info_command(),   map_command(),     check_command(),  compare_command(),
+          convert_command(), rebase_command(), commit_command(), measure_command(), resize_command(), io_command()};
 }
 
-/// Of the flags of `penstock mount`.
-FlagKind kind_of_mount_flag(const CLI::App& app, const std::string& name) {
-  const CLI::Option* const flag = app.get_subcommand("mount")->get_option_no_throw(concat("--", name));
-  if (flag == nullptr) return FlagKind::none;
-  return flag->get_items_expected_max() > 0 ? FlagKind::value : FlagKind::plain;
+/// Of the flags of `penstock mount`; `name` is without its dashes.
+FlagKind kind_of_mount_flag(const Command& mount, const std::string& name) {
+  const std::string flag = concat("--", name);
+  for (const Option& option : mount.options) {
+    if (option.names == flag || option.names.ends_with(concat(',', flag))) {
+      return option.is_flag() ? FlagKind::plain : FlagKind::value;
+    }
+  }
+  return FlagKind::none;
+}
+
+int run(const std::vector<Command>& commands, std::vector<std::string> words) {
+  const ParsedLine line = parse(commands, std::move(words));
+  if (line.status) return *line.status;
+  if (line.command != nullptr) return line.command->run();
+  return print_completion(commands, line.completion_shell);
 }
 
 int run(int count, char** arguments) {
-  CLI::App app("Presents a layered disk image as one flat raw file.", "penstock");
-  app.set_version_flag("--version", version_text);
-  app.set_help_flag("-h,--help", "Print this help and exit");
-  // For the build, which installs what it prints; in no group: not in --help.
-  std::string completion_shell;
-  app.add_option("--print-completion", completion_shell)->group("");
-  app.require_subcommand(0, 1);
-  Command chosen;
-  // One line a subcommand, in the order of --help.
-  add_mount(app, chosen);
-  add_umount(app, chosen);
-  add_attach(app, chosen);
-  add_detach(app, chosen);
-  add_status(app, chosen);
-  add_stream(app, chosen);
-  add_trace(app, chosen);
-  add_create(app, chosen);
-  add_info(app, chosen);
-  add_map(app, chosen);
-  add_check(app, chosen);
-  add_compare(app, chosen);
-  add_convert(app, chosen);
-  add_rebase(app, chosen);
-  add_commit(app, chosen);
-  add_measure(app, chosen);
-  add_resize(app, chosen);
-  add_io(app, chosen);
   std::vector<std::string> words(arguments, arguments + count);
   const HelperRole role = helper_role(count > 0 ? words.front() : "");
   if (count > 0) words.erase(words.begin());
   if (role == HelperRole::umount) return run_umount_helper(words);
-  if (role == HelperRole::mount) {
-    const auto call = read_mount_call(words, [&app](const std::string& name) { return kind_of_mount_flag(app, name); });
-    if (!call) {
-      print_error(call.error().message());
-      return mount_exit_status(kUsage);
-    }
-    if (call->fake || (call->no_fail && access(call->image.c_str(), F_OK) != 0 && errno == ENOENT)) return kSuccess;
-    words = call->arguments;
+  const std::vector<Command> commands = all_commands();
+  if (role == HelperRole::none) return run(commands, std::move(words));
+  const auto call =
+      read_mount_call(words, [&](const std::string& name) { return kind_of_mount_flag(commands.front(), name); });
+  if (!call) {
+    print_error(call.error().message());
+    return mount_exit_status(kUsage);
   }
-  std::optional<int> status = parse(app, std::move(words));
-  if (!status && !completion_shell.empty()) status = print_completion(app, completion_shell);
-  if (!status && !chosen.run) status = usage_error("", "A subcommand is required");
-  if (!status) status = chosen.run();
-  return role == HelperRole::mount ? mount_exit_status(*status) : *status;
+  if (call->fake || (call->no_fail && access(call->image.c_str(), F_OK) != 0 && errno == ENOENT)) return kSuccess;
+  return mount_exit_status(run(commands, call->arguments));
 }
 
 }  // namespace

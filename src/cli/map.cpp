@@ -180,19 +180,24 @@ int run_map(const Flags& flags) {
 
 }  // namespace
 
-void add_map(CLI::App& app, Command& chosen) {
+Command map_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("map", "Show which file holds which part of the disk");
-  add_format_flag(*command, flags->format);
-  command->add_option("--output", flags->output, "How to print: human, json, or svg (a picture)")
-      ->check(CLI::IsMember({"human", "json", "svg"}))
-      ->type_name("FORMAT");
-  command->add_option("-s,--start-offset", flags->start_offset, "Begin at this guest offset")->type_name("OFFSET");
-  command->add_option("-l,--max-length", flags->max_length, "Show at most so many bytes of the disk")
-      ->type_name("LENGTH");
-  add_share_flag(*command, flags->force_share);
-  add_image_argument(*command, flags->image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_map(*flags); }; });
+  return {.name = "map",
+          .help = "Show which file holds which part of the disk",
+          .options =
+              {
+                  format_option(flags->format),
+                  {"--output",
+                   "FORMAT",
+                   &flags->output,
+                   "How to print: human, json, or svg (a picture)",
+                   {.choices = {"human", "json", "svg"}}},
+                  {"-s,--start-offset", "OFFSET", &flags->start_offset, "Begin at this guest offset"},
+                  {"-l,--max-length", "LENGTH", &flags->max_length, "Show at most so many bytes of the disk"},
+                  share_option(flags->force_share),
+                  image_argument(flags->image),
+              },
+          .run = runs(run_map, flags)};
 }
 
 }  // namespace penstock::cli

@@ -12,6 +12,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <memory>
 #include <vector>
 
@@ -25,7 +27,7 @@ struct Flags {
   std::string target_format = "raw";
   std::string size;
   std::vector<std::string> options;
-  OutputFormat output = OutputFormat::human;
+  std::string output = "human";
   bool force_share = false;
 };
 
@@ -49,7 +51,7 @@ int run_measure(const Flags& flags) {
   }
   const auto measured = measure(flags, options, size);
   if (!measured) return report(measured.error());
-  if (flags.output == OutputFormat::json) {
+  if (flags.output == "json") {
     print(json_text(Json{{"required", measured->required}, {"fully-allocated", measured->fully_allocated}}));
   } else {
     print(concat("required size: ", measured->required, "\nfully allocated size: ", measured->fully_allocated, '\n'));
@@ -59,20 +61,21 @@ int run_measure(const Flags& flags) {
 
 }  // namespace
 
-void add_measure(CLI::App& app, Command& chosen) {
+Command measure_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("measure", "Tell how large a copy of a disk would become");
-  add_format_flag(*command, flags->format);
-  command->add_option("-O,--target-format", flags->target_format, "Format of the copy; raw unless given")
-      ->type_name("FMT");
-  command->add_option("-o,--options", flags->options, "Options of the copy's format, as for create")
-      ->allow_extra_args(false)
-      ->type_name("OPTIONS");
-  command->add_option("--size", flags->size, "Measure an empty disk of this size instead of IMAGE")->type_name("SIZE");
-  add_output_flag(*command, flags->output);
-  add_share_flag(*command, flags->force_share);
-  command->add_option("image", flags->image, "The image that would be copied")->type_name("IMAGE");
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_measure(*flags); }; });
+  return {.name = "measure",
+          .help = "Tell how large a copy of a disk would become",
+          .options =
+              {
+                  format_option(flags->format),
+                  {"-O,--target-format", "FMT", &flags->target_format, "Format of the copy; raw unless given"},
+                  {"-o,--options", "OPTIONS", &flags->options, "Options of the copy's format, as for create"},
+                  {"--size", "SIZE", &flags->size, "Measure an empty disk of this size instead of IMAGE"},
+                  output_option(flags->output),
+                  share_option(flags->force_share),
+                  {"image", "IMAGE", &flags->image, "The image that would be copied"},
+              },
+          .run = runs(run_measure, flags)};
 }
 
 }  // namespace penstock::cli

@@ -17,27 +17,31 @@ struct Flags : MountFlags {
   std::string sandbox = fuse::kSandboxByDefault ? "on" : "off";
 };
 
+int run_mount(const Flags& flags) {
+  return serve_image(
+      "mount", flags,
+      {.place = [&flags] { return fuse::find_mountpoint(flags.mountpoint); }, .sandbox = flags.sandbox == "on"});
+}
+
 }  // namespace
 
-void add_mount(CLI::App& app, Command& chosen) {
+Command mount_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("mount", "Present an image as one flat raw file");
-  add_mount_flags(*command, *flags);
-  command
-      ->add_option("--sandbox", flags->sandbox,
-                   "Keep the daemon from files, programs and rights that it does not need (default: on)")
-      ->type_name("on|off")
-      ->check(CLI::IsMember({"on", "off"}));
-  command->add_option("mountpoint", flags->mountpoint, "A directory, or a regular file that becomes the raw file")
-      ->type_name("MOUNTPOINT")
-      ->required();
-  command->callback([flags, &chosen] {
-    chosen.run = [flags] {
-      return serve_image(
-          "mount", *flags,
-          {.place = [flags] { return fuse::find_mountpoint(flags->mountpoint); }, .sandbox = flags->sandbox == "on"});
-    };
-  });
+  Command command{.name = "mount",
+                  .help = "Present an image as one flat raw file",
+                  .options = mount_options(*flags),
+                  .run = runs(run_mount, flags)};
+  command.options.push_back({"--sandbox",
+                             "on|off",
+                             &flags->sandbox,
+                             "Keep the daemon from files, programs and rights that it does not need (default: on)",
+                             {.choices = {"on", "off"}}});
+  command.options.push_back({"mountpoint",
+                             "MOUNTPOINT",
+                             &flags->mountpoint,
+                             "A directory, or a regular file that becomes the raw file",
+                             {.required = true}});
+  return command;
 }
 
 }  // namespace penstock::cli

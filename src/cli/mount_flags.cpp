@@ -3,6 +3,7 @@
 
 #include "cli/image_flags.hpp"
 #include "cli/size.hpp"
+#include "cli/version.hpp"
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -65,7 +66,7 @@ Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fus
   serve.threads = flags.threads;
   serve.cache_bytes = image.cache_bytes;
   set_log_level(log_level_of(flags.log_level));
-  serve.version = PENSTOCK_VERSION;
+  serve.version = program_version();
   TRY(interpret_tracing(flags, serve));
   TRY(interpret_streaming(flags, image.writable, serve));
   if (serve.resizable && !image.writable) return fail(EINVAL, "--resizable makes no sense with a read-only mount");
@@ -75,64 +76,59 @@ Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fus
   return {};
 }
 
-void add_mount_flags(CLI::App& command, MountFlags& flags) {
-  add_format_flag(command, flags.format);
-  command.add_flag("-r,--read-only", flags.read_only, "Open the image read-only; it may be in use by other readers");
-  CLI::Option* const stream =
-      command.add_flag("--stream", flags.stream, "Copy what the image lacks from its backing file in the background");
-  command
-      .add_flag("--no-stream", flags.no_stream, "Do not go on streaming, though the image remembers that it was to be")
-      ->excludes(stream);
-  command.add_option("--stream-speed", flags.stream_speed, "Copy at most so many bytes a second (default: no limit)")
-      ->type_name("SIZE");
-  command.add_option("--stream-base", flags.stream_base, "Keep this layer and all below it as the backing file")
-      ->type_name("FILE");
-  command
-      .add_option("--on-error", flags.on_error,
-                  "When streaming meets an error: end it (report, the default), try again (retry), pause it (stop)")
-      ->type_name("report|retry|stop")
-      ->check(CLI::IsMember({"report", "retry", "stop"}));
-  CLI::Option* const copy_on_read = command.add_flag("--copy-on-read", flags.copy_on_read,
-                                                     "Keep in the image what reads had to fetch from its backing file");
-  command.add_flag("--no-copy-on-read", flags.no_copy_on_read, "Do not, though the image asks for it")
-      ->excludes(copy_on_read);
-  command
-      .add_option(
-          "--detect-zeroes", flags.detect_zeroes,
-          "Store written clusters that are all zero as zeroes: keeping host room (on) or giving it back (unmap)")
-      ->type_name("off|on|unmap")
-      ->check(CLI::IsMember({"off", "on", "unmap"}));
-  command
-      .add_option("--discard", flags.discard,
-                  "What happens to host room under a punched hole: given back (unmap, the default) or kept (ignore)")
-      ->type_name("ignore|unmap")
-      ->check(CLI::IsMember({"ignore", "unmap"}));
-  command.add_flag("--resizable", flags.resizable, "Let truncate, and writes behind the end, resize the image");
-  command.add_option("--threads", flags.threads, "How many requests are served at the same time")
-      ->type_name("N")
-      ->check(CLI::Range(1U, 256U));
-  command.add_option("--cache-size", flags.cache_size, "Memory for metadata and unpacked clusters (default 64M)")
-      ->type_name("SIZE");
-  command.add_flag("--foreground", flags.foreground, "Stay in the foreground, with messages on standard error");
-  command.add_flag("--no-data-file", flags.no_data_file, "Refuse an image that names an external data file");
-  command
-      .add_option("--log-level", flags.log_level,
-                  "Of what happens, tell errors only, warnings too, or all (info, the default)")
-      ->type_name("error|warning|info")
-      ->check(CLI::IsMember({"error", "warning", "info"}));
-  CLI::Option* const trace =
-      command.add_option("--trace", flags.trace, "Record every request in this file, for 'penstock trace'")
-          ->type_name("FILE");
-  command.add_option("--trace-limit", flags.trace_limit, "End the recording at this length (default 1G)")
-      ->type_name("SIZE")
-      ->needs(trace);
-  command
-      .add_option("-o,--options", flags.fuse_options,
-                  "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, "
-                  "writeback, ...")
-      ->type_name("OPTION,...")
-      ->allow_extra_args(false);
-  add_image_argument(command, flags.image);
+std::vector<Option> mount_options(MountFlags& flags) {
+  return {
+      format_option(flags.format),
+      {"-r,--read-only", "", &flags.read_only, "Open the image read-only; it may be in use by other readers"},
+      {"--stream", "", &flags.stream, "Copy what the image lacks from its backing file in the background"},
+      {"--no-stream",
+       "",
+       &flags.no_stream,
+       "Do not go on streaming, though the image remembers that it was to be",
+       {.excludes = {"--stream"}}},
+      {"--stream-speed", "SIZE", &flags.stream_speed, "Copy at most so many bytes a second (default: no limit)"},
+      {"--stream-base", "FILE", &flags.stream_base, "Keep this layer and all below it as the backing file"},
+      {"--on-error",
+       "report|retry|stop",
+       &flags.on_error,
+       "When streaming meets an error: end it (report, the default), try again (retry), pause it (stop)",
+       {.choices = {"report", "retry", "stop"}}},
+      {"--copy-on-read", "", &flags.copy_on_read, "Keep in the image what reads had to fetch from its backing file"},
+      {"--no-copy-on-read",
+       "",
+       &flags.no_copy_on_read,
+       "Do not, though the image asks for it",
+       {.excludes = {"--copy-on-read"}}},
+      {"--detect-zeroes",
+       "off|on|unmap",
+       &flags.detect_zeroes,
+       "Store written clusters that are all zero as zeroes: keeping host room (on) or giving it back (unmap)",
+       {.choices = {"off", "on", "unmap"}}},
+      {"--discard",
+       "ignore|unmap",
+       &flags.discard,
+       "What happens to host room under a punched hole: given back (unmap, the default) or kept (ignore)",
+       {.choices = {"ignore", "unmap"}}},
+      {"--resizable", "", &flags.resizable, "Let truncate, and writes behind the end, resize the image"},
+      {"--threads", "N", &flags.threads, "How many requests are served at the same time", {.bounds = {1, 256}}},
+      {"--cache-size", "SIZE", &flags.cache_size, "Memory for metadata and unpacked clusters (default 64M)"},
+      {"--foreground", "", &flags.foreground, "Stay in the foreground, with messages on standard error"},
+      {"--no-data-file", "", &flags.no_data_file, "Refuse an image that names an external data file"},
+      {"--log-level",
+       "error|warning|info",
+       &flags.log_level,
+       "Of what happens, tell errors only, warnings too, or all (info, the default)",
+       {.choices = {"error", "warning", "info"}}},
+      {"--trace", "FILE", &flags.trace, "Record every request in this file, for 'penstock trace'"},
+      {"--trace-limit",
+       "SIZE",
+       &flags.trace_limit,
+       "End the recording at this length (default 1G)",
+       {.needs = "--trace"}},
+      {"-o,--options", "OPTION,...", &flags.fuse_options,
+       "Mount options: ro, allow_other, uid=, gid=, mode=, umask=, fsname=, max_read=, max_write=, writeback, ..."},
+      image_argument(flags.image),
+  };
 }
 
 }  // namespace penstock::cli

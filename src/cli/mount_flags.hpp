@@ -2,11 +2,11 @@
 /// What `mount` and `attach` share: the flags of a mount and what they mean.
 #pragma once
 
+#include "cli/command.hpp"
+
 #include "fuse/service.hpp"
 
 #include <penstock/image.hpp>
-
-#include <CLI/CLI.hpp>
 
 #include <string>
 #include <vector>
@@ -38,7 +38,7 @@ struct MountFlags {
 };
 
 /// All of them, and the positional IMAGE.
-void add_mount_flags(CLI::App& command, MountFlags& flags);
+[[nodiscard]] std::vector<Option> mount_options(MountFlags& flags);
 
 /// What the flags mean, before anything is touched; `serve.mountpoint` is left to the caller. Errors: usage.
 [[nodiscard]] Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fuse::ServeOptions& serve);

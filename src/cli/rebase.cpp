@@ -38,23 +38,27 @@ int run_rebase(const Flags& flags) {
 
 }  // namespace
 
-void add_rebase(CLI::App& app, Command& chosen) {
+Command rebase_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("rebase", "Put an image on another backing file, or on none");
-  add_format_flag(*command, flags->request.format);
-  command
-      ->add_option("-b,--backing", flags->request.backing.name,
-                   "The new backing file; '' for an image that stands alone")
-      ->required()
-      ->type_name("BACKING");
-  command->add_option("-F,--backing-format", flags->request.backing.format, "Format of the new backing file")
-      ->type_name("FMT");
-  command->add_flag("-u,--unsafe", flags->request.unchecked,
-                    "Change the name alone: no backing file is opened, and none of its contents copied");
-  command->add_flag("-p,--progress", flags->progress, "Show how far the copy is, also elsewhere than on a terminal");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  add_image_argument(*command, flags->request.image);
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_rebase(*flags); }; });
+  auto& request = flags->request;
+  return {.name = "rebase",
+          .help = "Put an image on another backing file, or on none",
+          .options =
+              {
+                  format_option(request.format),
+                  {"-b,--backing",
+                   "BACKING",
+                   &request.backing.name,
+                   "The new backing file; '' for an image that stands alone",
+                   {.required = true}},
+                  {"-F,--backing-format", "FMT", &request.backing.format, "Format of the new backing file"},
+                  {"-u,--unsafe", "", &request.unchecked,
+                   "Change the name alone: no backing file is opened, and none of its contents copied"},
+                  copy_progress_option(flags->progress),
+                  quiet_option(flags->quiet),
+                  image_argument(request.image),
+              },
+          .run = runs(run_rebase, flags)};
 }
 
 }  // namespace penstock::cli

@@ -19,6 +19,7 @@ struct Flags {
   std::string image;
   std::string size;
   std::string format;
+  std::vector<std::string> left_over;
   bool shrink = false;
   bool quiet = false;
 };
@@ -39,8 +40,25 @@ Result<> resize_image(const Flags& flags, const SizeChange& change) {
   return image->close();
 }
 
+/// The size as it was given. "-1G" looks like an option to the parser and is left over.
+Result<std::string> given_size(const Flags& flags) {
+  std::string size = flags.size;
+  for (const std::string& word : flags.left_over) {
+    if (word == "--") continue;  // the end of the options stays among what is left over
+    const bool negative = word.size() > 1 && word[0] == '-' && word[1] >= '0' && word[1] <= '9';
+    if (!negative || !size.empty()) {
+      return fail(EINVAL, concat("The following argument was not expected: ", word));
+    }
+    size = word;
+  }
+  if (size.empty()) return fail(EINVAL, "size is required");
+  return size;
+}
+
 int run_resize(const Flags& flags) {
-  const auto change = parse_size_change(flags.size);
+  const auto size = given_size(flags);
+  if (!size) return usage_error("resize", size.error().message());
+  const auto change = parse_size_change(*size);
   if (!change) return usage_error("resize", change.error().message());
   const auto done = resize_image(flags, *change);
   if (!done) return report(done.error());
@@ -48,39 +66,22 @@ int run_resize(const Flags& flags) {
   return finish_output(kSuccess);
 }
 
-/// "-1G" looks like an option to the parser and is left over.
-Result<> take_negative_size(const CLI::App& command, Flags& flags) {
-  const std::vector<std::string> left_over = command.remaining();
-  for (const std::string& argument : left_over) {
-    if (argument == "--") continue;  // the end of the options stays among what is left over
-    const bool negative = argument.size() > 1 && argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9';
-    if (!negative || !flags.size.empty()) {
-      return fail(EINVAL, concat("The following argument was not expected: ", argument));
-    }
-    flags.size = argument;
-  }
-  if (flags.size.empty()) return fail(EINVAL, "size is required");
-  return {};
-}
-
 }  // namespace
 
-void add_resize(CLI::App& app, Command& chosen) {
+Command resize_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("resize", "Change the virtual size of an image");
-  add_format_flag(*command, flags->format);
-  command->add_flag("--shrink", flags->shrink, "Allow a smaller size; what lies behind it is deleted");
-  command->add_flag("-q,--quiet", flags->quiet, "Print only errors");
-  add_image_argument(*command, flags->image);
-  command->add_option("size", flags->size, "New size in bytes; +SIZE and -SIZE change the present one")
-      ->type_name("[+|-]SIZE");
-  command->allow_extras();
-  command->callback([flags, command, &chosen] {
-    chosen.run = [flags, command] {
-      const auto complete = take_negative_size(*command, *flags);
-      return complete ? run_resize(*flags) : usage_error("resize", complete.error().message());
-    };
-  });
+  return {.name = "resize",
+          .help = "Change the virtual size of an image",
+          .options =
+              {
+                  format_option(flags->format),
+                  {"--shrink", "", &flags->shrink, "Allow a smaller size; what lies behind it is deleted"},
+                  quiet_option(flags->quiet),
+                  image_argument(flags->image),
+                  {"size", "[+|-]SIZE", &flags->size, "New size in bytes; +SIZE and -SIZE change the present one"},
+              },
+          .run = runs(run_resize, flags),
+          .left_over = &flags->left_over};
 }
 
 }  // namespace penstock::cli

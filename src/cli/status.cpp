@@ -13,6 +13,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <unistd.h>
 
 #include <memory>
@@ -36,14 +38,14 @@ Result<std::string> answer_of(Daemon& daemon, const Flags& flags) {
     return result;
   };
   if (flags.histogram) {
-    const Json answer = TRY(daemon.execute("query-penstock-histogram"));
+    const Json answer = TRY(daemon.query("query-penstock-histogram"));
     if (flags.json) return json_text(answer);
     const unsigned columns = terminal_size(STDOUT_FILENO).columns;
     return describe_latencies(TRY(named(request_facts(answer))), columns, utf8_locale());
   }
-  const Json status = TRY(daemon.execute("query-penstock"));
+  const Json status = TRY(daemon.query("query-penstock"));
   if (flags.prometheus) {
-    const Json requests = TRY(daemon.execute("query-penstock-histogram"));
+    const Json requests = TRY(daemon.query("query-penstock-histogram"));
     return named(metrics_text(status, TRY(named(request_facts(requests)))));
   }
   if (flags.json) return json_text(status);
@@ -72,27 +74,36 @@ int run_status(const Flags& flags) {
 
 }  // namespace
 
-void add_status(CLI::App& app, Command& chosen) {
+Command status_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("status", "Show what a mounted image is made of and how it is served");
-  CLI::Option* json = command->add_flag("--json", flags->json, "Print JSON");
-  CLI::Option* watching =
-      command->add_flag("--watch", flags->watch, "Keep showing it, with a picture of the disk, until q is pressed")
-          ->excludes(json);
-  CLI::Option* histogram =
-      command->add_flag("--histogram", flags->histogram, "Print how long requests took, by kind; with --json, as JSON");
-  histogram->excludes(watching);
-  command->add_flag("--prometheus", flags->prometheus, "Print metrics in Prometheus' text format")
-      ->excludes(json)
-      ->excludes(watching)
-      ->excludes(histogram);
-  command->add_option("--interval", flags->interval, "With --watch: redraw so often; each second unless given")
-      ->type_name("TIME")
-      ->needs(watching);
-  command->add_option("mountpoint", flags->mountpoint, "Where the image is mounted")
-      ->type_name("MOUNTPOINT")
-      ->required();
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_status(*flags); }; });
+  return {.name = "status",
+          .help = "Show what a mounted image is made of and how it is served",
+          .options =
+              {
+                  {"--json", "", &flags->json, "Print JSON"},
+                  {"--watch",
+                   "",
+                   &flags->watch,
+                   "Keep showing it, with a picture of the disk, until q is pressed",
+                   {.excludes = {"--json"}}},
+                  {"--histogram",
+                   "",
+                   &flags->histogram,
+                   "Print how long requests took, by kind; with --json, as JSON",
+                   {.excludes = {"--watch"}}},
+                  {"--prometheus",
+                   "",
+                   &flags->prometheus,
+                   "Print metrics in Prometheus' text format",
+                   {.excludes = {"--json", "--watch", "--histogram"}}},
+                  {"--interval",
+                   "TIME",
+                   &flags->interval,
+                   "With --watch: redraw so often; each second unless given",
+                   {.needs = "--watch"}},
+                  {"mountpoint", "MOUNTPOINT", &flags->mountpoint, "Where the image is mounted", {.required = true}},
+              },
+          .run = runs(run_status, flags)};
 }
 
 }  // namespace penstock::cli

@@ -3,6 +3,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <string_view>
 

@@ -5,6 +5,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <array>
 #include <string_view>
 #include <utility>

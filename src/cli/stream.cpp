@@ -68,17 +68,15 @@ Result<Request> interpret(const Flags& flags) {
 }
 
 Result<> start(Daemon& daemon, const Request& request) {
-  Json arguments = Json::object();
-  if (request.speed) arguments["speed"] = *request.speed;
+  JobWish wish{.speed = request.speed, .on_error = request.on_error};
   // The daemon has a working directory of its own. A name that is none of a file may be as an overlay has it.
-  if (!request.base.empty()) arguments["base"] = real_path(request.base).value_or(request.base);
-  if (!request.on_error.empty()) arguments["on-error"] = request.on_error;
-  return daemon.job("block-stream", arguments);
+  if (!request.base.empty()) wish.base = real_path(request.base).value_or(request.base);
+  return daemon.start_job(wish);
 }
 
 /// Returns when the step in hand is over, so that another job may be started.
 Result<> stop(Daemon& daemon) {
-  TRY(daemon.job("block-job-cancel"));
+  TRY(daemon.cancel_job());
   for (;;) {
     const StatusFacts facts = TRY(daemon.status());
     if (!facts.job || facts.job->ended()) return {};
@@ -106,9 +104,9 @@ Result<> act(const Request& request) {
     return fail(EINVAL, concat(request.mountpoint, ": no streaming job is running"));
   }
   if (request.action == "stop") return stop(daemon);
-  if (request.action == "pause") return daemon.job("block-job-pause");
-  if (request.action == "resume") return daemon.job("block-job-resume");
-  return daemon.job("block-job-set-speed", {{"speed", request.speed.value_or(0)}});
+  if (request.action == "pause") return daemon.pause_job();
+  if (request.action == "resume") return daemon.resume_job();
+  return daemon.set_job_speed(request.speed.value_or(0));
 }
 
 int run_stream(const Flags& flags) {
@@ -120,27 +118,33 @@ int run_stream(const Flags& flags) {
 
 }  // namespace
 
-void add_stream(CLI::App& app, Command& chosen) {
+Command stream_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("stream", "Start, stop and steer the copying from the backing file");
-  command->add_option("action", flags->action, "start, stop, pause, resume, speed or wait")
-      ->check(CLI::IsMember({"start", "stop", "pause", "resume", "speed", "wait"}))
-      ->type_name("ACTION")
-      ->required();
-  command
-      ->add_option("mountpoint", flags->words, "Where the image is mounted; with speed, the bytes a second before it")
-      ->type_name("[SPEED] MOUNTPOINT")
-      ->expected(1, 2)
-      ->required();
-  command->add_option("--speed", flags->speed, "start: copy at most so many bytes a second")->type_name("SIZE");
-  command->add_option("--base", flags->base, "start: keep this layer and all below it")->type_name("FILE");
-  command->add_option("--on-error", flags->on_error, "start: on an error report (and end), retry, or stop (pause)")
-      ->check(CLI::IsMember({"report", "retry", "stop"}))
-      ->type_name("POLICY");
-  command->add_option("--deadline", flags->deadline, "wait: no longer than this, as 90, 30s, 5m or 2h")
-      ->type_name("TIME");
-  command->add_flag("-q,--quiet", flags->quiet, "wait: show no progress");
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_stream(*flags); }; });
+  return {.name = "stream",
+          .help = "Start, stop and steer the copying from the backing file",
+          .options =
+              {
+                  {"action",
+                   "ACTION",
+                   &flags->action,
+                   "start, stop, pause, resume, speed or wait",
+                   {.choices = {"start", "stop", "pause", "resume", "speed", "wait"}, .required = true}},
+                  {"mountpoint",
+                   "MOUNTPOINT",
+                   &flags->words,
+                   "Where the image is mounted; with speed, the bytes a second before it",
+                   {.required = true, .first_word = "speed", .value_before = "SPEED"}},
+                  {"--speed", "SIZE", &flags->speed, "start: copy at most so many bytes a second"},
+                  {"--base", "FILE", &flags->base, "start: keep this layer and all below it"},
+                  {"--on-error",
+                   "POLICY",
+                   &flags->on_error,
+                   "start: on an error report (and end), retry, or stop (pause)",
+                   {.choices = {"report", "retry", "stop"}}},
+                  {"--deadline", "TIME", &flags->deadline, "wait: no longer than this, as 90, 30s, 5m or 2h"},
+                  {"-q,--quiet", "", &flags->quiet, "wait: show no progress"},
+              },
+          .run = runs(run_stream, flags)};
 }
 
 }  // namespace penstock::cli

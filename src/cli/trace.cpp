@@ -10,6 +10,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -99,23 +101,27 @@ Result<> show(const Flags& flags) {
   return {};
 }
 
+int run_trace(const Flags& flags) {
+  const auto shown = show(flags);
+  return shown ? finish_output(kSuccess) : report(shown.error());
+}
+
 }  // namespace
 
-void add_trace(CLI::App& app, Command& chosen) {
+Command trace_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("trace", "Show what 'mount --trace' has recorded");
-  command
-      ->add_option("--output", flags->output,
-                   "human (the default), json, a line for each request (csv), or a picture (svg)")
-      ->type_name("human|json|csv|svg")
-      ->check(CLI::IsMember({"human", "json", "csv", "svg"}));
-  command->add_option("file", flags->file, "The file that was named after --trace")->type_name("FILE")->required();
-  command->callback([flags, &chosen] {
-    chosen.run = [flags] {
-      const auto shown = show(*flags);
-      return shown ? finish_output(kSuccess) : report(shown.error());
-    };
-  });
+  return {.name = "trace",
+          .help = "Show what 'mount --trace' has recorded",
+          .options =
+              {
+                  {"--output",
+                   "human|json|csv|svg",
+                   &flags->output,
+                   "human (the default), json, a line for each request (csv), or a picture (svg)",
+                   {.choices = {"human", "json", "csv", "svg"}}},
+                  {"file", "FILE", &flags->file, "The file that was named after --trace", {.required = true}},
+              },
+          .run = runs(run_trace, flags)};
 }
 
 }  // namespace penstock::cli

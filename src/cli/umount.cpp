@@ -29,14 +29,15 @@ int run_umount(const Flags& flags) {
 
 }  // namespace
 
-void add_umount(CLI::App& app, Command& chosen) {
+Command umount_command() {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("umount", "Unmount an image and wait until it is flushed and closed");
-  add_end_flags(*command, *flags);
-  command->add_option("mountpoint", flags->mountpoint, "Where the image is mounted")
-      ->type_name("MOUNTPOINT")
-      ->required();
-  command->callback([flags, &chosen] { chosen.run = [flags] { return run_umount(*flags); }; });
+  Command command{.name = "umount",
+                  .help = "Unmount an image and wait until it is flushed and closed",
+                  .options = end_options(*flags),
+                  .run = runs(run_umount, flags)};
+  command.options.push_back(
+      {"mountpoint", "MOUNTPOINT", &flags->mountpoint, "Where the image is mounted", {.required = true}});
+  return command;
 }
 
 }  // namespace penstock::cli

@@ -64,7 +64,7 @@ Result<> unmount(const UmountCall& call) {
   auto daemon = Daemon::reach(call.mountpoint);
   // Dead, or another user's: the mount can go all the same.
   if (!daemon) return unmount_only(call);
-  const Ending ending = TRY(ending_of(TRY(daemon->execute("quit"))));
+  const Ending ending = TRY(daemon->quit());
   if (call.verbose) print(concat(ending.message, '\n'));
   return {};
 }

@@ -3,6 +3,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace penstock::cli {
 
 FirstStep first_step(const StatusFacts& facts) {

@@ -9,6 +9,10 @@
 
 namespace penstock::cli {
 
+const char* program_version() {
+  return PENSTOCK_VERSION;
+}
+
 std::string version_text() {
   const auto fuse = fuse::features();
   const auto yes = [](bool is) { return is ? "yes" : "no"; };

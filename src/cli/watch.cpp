@@ -30,10 +30,7 @@ Result<Sample> take_sample(Daemon& daemon, TerminalSize size) {
   constexpr unsigned kCellsMax = 65536;
   const unsigned wanted = std::min(screen_cells(sample.facts, size), kCellsMax);
   if (wanted == 0) return sample;
-  const Json answer = TRY(daemon.execute("query-penstock-cells", {{"cells", wanted}}));
-  if (const auto cells = answer.find("cells"); cells != answer.end() && cells->is_string()) {
-    sample.cells = cells->get<std::string>();
-  }
+  sample.cells = TRY(daemon.cells(wanted));
   return sample;
 }
 

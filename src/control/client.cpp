@@ -4,6 +4,8 @@
 #include "base/real_path.hpp"
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <sys/socket.h>
 #include <sys/xattr.h>
 
@@ -55,6 +57,10 @@ Result<Client> Client::connect(const std::string& socket_path) {
   }
   TRY(client.execute("qmp_capabilities"));
   return client;
+}
+
+Result<Json> Client::execute(const std::string& command) {
+  return execute(command, Json::object());
 }
 
 Result<Json> Client::execute(const std::string& command, const Json& arguments) {

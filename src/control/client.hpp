@@ -21,7 +21,9 @@ class Client {
 
   /// Sends a command and waits for its answer, however long that takes; events are skipped.
   /// Errors: EREMOTEIO with the daemon's own words; EPIPE when it went away without an answer.
-  [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments = Json::object());
+  [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments);
+  /// Without arguments.
+  [[nodiscard]] Result<Json> execute(const std::string& command);
 
  private:
   explicit Client(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}

@@ -3,6 +3,8 @@
 
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <utility>
 
 namespace penstock::control {

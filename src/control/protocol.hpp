@@ -5,7 +5,7 @@
 
 #include <penstock/error.hpp>
 
-#include <nlohmann/json.hpp>
+#include "base/json.hpp"
 
 #include <cstddef>
 #include <deque>
@@ -13,8 +13,6 @@
 #include <string_view>
 
 namespace penstock::control {
-
-using Json = nlohmann::ordered_json;
 
 inline constexpr std::size_t kMessageBytesMax = 1U << 20U;
 inline constexpr unsigned kNestingMax = 64;

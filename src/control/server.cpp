@@ -4,6 +4,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -25,6 +27,16 @@ constexpr int kCrowdedMilliseconds = 100;
 
 }  // namespace
 
+struct Server::Client {
+  Descriptor descriptor;
+  Framer framer;
+  std::string output;
+  bool negotiated = false;
+  bool quits = false;
+  bool closing = false;  ///< as soon as the output is sent
+  Json quit_id;
+};
+
 Result<std::unique_ptr<Server>> Server::open(std::string version) {
   const std::string directory = TRY(runtime_directory());
   auto socket = TRY(listen_on(directory, concat(getpid())));
@@ -42,6 +54,10 @@ Server::Server(ListeningSocket socket, Descriptor wake, std::string version)
 
 Server::~Server() {
   if (socket_.descriptor) unlink(socket_.path.c_str());
+}
+
+void Server::on_command(std::string name, Handler handler) {
+  handlers_[std::move(name)] = std::move(handler);
 }
 
 void Server::run() {
@@ -100,12 +116,13 @@ void Server::wake() {
   static_cast<void>(!write(wake_.get(), &one, sizeof one));
 }
 
-void Server::post(Json event) {
+void Server::post(const Json& event) {
+  std::string line = to_line(event);
   {
     const MutexLock lock(events_mutex_);
     // Nobody has fetched them for long: what is new says more than what is old.
     if (events_.size() >= kEventsMax) events_.erase(events_.begin());
-    events_.push_back(std::move(event));
+    events_.push_back(std::move(line));
   }
   wake();
 }
@@ -113,7 +130,7 @@ void Server::post(Json event) {
 void Server::send_events() {
   std::uint64_t count = 0;
   static_cast<void>(!read(wake_.get(), &count, sizeof count));
-  std::vector<Json> events;
+  std::vector<std::string> events;
   {
     const MutexLock lock(events_mutex_);
     events.swap(events_);
@@ -223,7 +240,11 @@ Json Server::execute(Client& client, const std::string& command, const Json& arg
 }
 
 void Server::send(Client& client, const Json& message) {
-  client.output += to_line(message);
+  send(client, to_line(message));
+}
+
+void Server::send(Client& client, const std::string& line) {
+  client.output += line;
   send_pending(client);
   // A client that asks and does not read is not worth the memory.
   if (client.output.size() > kOutputBytesMax) client.descriptor.reset();

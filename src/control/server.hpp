@@ -40,13 +40,13 @@ class Server {
   ~Server();
 
   [[nodiscard]] const std::string& path() const noexcept { return socket_.path; }
-  void on_command(std::string name, Handler handler) { handlers_[std::move(name)] = std::move(handler); }
+  void on_command(std::string name, Handler handler);
   void on_quit(std::function<Result<>()> handler) { quit_ = std::move(handler); }
   /// Calls `ready` on the server's thread when `descriptor` can be read.
   void watch(int descriptor, std::function<void()> ready) { watched_.emplace_back(descriptor, std::move(ready)); }
 
   /// Sends an event to every client that has negotiated. Any thread, also before run(); after it, without effect.
-  void post(Json event);
+  void post(const Json& event);
 
   /// Serves until stop().
   void run();
@@ -55,15 +55,7 @@ class Server {
   void finish(const Result<Json>& outcome);
 
  private:
-  struct Client {
-    Descriptor descriptor;
-    Framer framer;
-    std::string output;
-    bool negotiated = false;
-    bool quits = false;
-    bool closing = false;  ///< as soon as the output is sent
-    Json quit_id;
-  };
+  struct Client;
 
   Server(ListeningSocket socket, Descriptor wake, std::string version);
   void serve(const std::vector<pollfd>& waiting);
@@ -73,15 +65,16 @@ class Server {
   [[nodiscard]] Json execute(Client& client, const std::string& command, const Json& arguments, const Json& id);
   void wake();
   void send_events();
-  void send(Client& client, const Json& message);
+  static void send(Client& client, const Json& message);
+  static void send(Client& client, const std::string& line);
   static void send_pending(Client& client);
 
   ListeningSocket socket_;
   Descriptor wake_;  ///< eventfd(2), written by stop() and post()
   std::atomic<bool> stopping_{false};
   Mutex events_mutex_;
-  std::vector<Json> events_ GUARDED_BY(events_mutex_);
-  bool crowded_ = false;  ///< no descriptor was left for a new client
+  std::vector<std::string> events_ GUARDED_BY(events_mutex_);  ///< as they are sent
+  bool crowded_ = false;                                       ///< no descriptor was left for a new client
   std::string version_;
   std::map<std::string, Handler> handlers_;
   std::function<Result<>()> quit_;

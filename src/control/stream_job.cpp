@@ -4,6 +4,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>

@@ -6,6 +6,8 @@
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -104,7 +106,7 @@ void expect_json_lines(std::string_view text) {
   while (!text.empty()) {
     const auto end = text.find("\r\n");
     if (end == std::string_view::npos) return;  // cut by the end of the connection
-    demand(!control::Json::parse(text.substr(0, end), nullptr, false).is_discarded(), "an answer is a line of JSON");
+    demand(!Json::parse(text.substr(0, end), nullptr, false).is_discarded(), "an answer is a line of JSON");
     text.remove_prefix(end + 2);
   }
 }

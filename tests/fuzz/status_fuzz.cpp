@@ -8,13 +8,15 @@
 #include "cli/status_metrics.hpp"
 #include "fuse/mountpoint.hpp"
 
+#include <nlohmann/json.hpp>
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace penstock;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   for (const auto& entry : fuse::parse_mountinfo(text)) {
     fuzz::demand(!entry.path.empty() && !entry.device.empty(), "a mount has a path and a device");
   }
-  const auto json = cli::Json::parse(text, nullptr, false);
+  const auto json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) return 0;
   const auto requests = cli::request_facts(json);
   if (fuzz::told(requests)) static_cast<void>(cli::describe_latencies(*requests, 80, true));

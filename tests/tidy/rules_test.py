@@ -23,7 +23,9 @@ GOOD = {
     "src/image/image.hpp": LICENCE + '#pragma once\n#include "format/raw/raw.hpp"\n',
     "src/image/image.cpp": LICENCE + '#include "image/image.hpp"\n',
     "src/exec/tbb.hpp": LICENCE + "#pragma once\n#include <tbb/task_arena.h>\n",
-    "src/cli/main.cpp": LICENCE + '#include "fuse/mount.hpp"\n#include <CLI/CLI.hpp>\n',
+    "src/cli/main.cpp": LICENCE + '#include "fuse/mount.hpp"\n#include <nlohmann/json.hpp>\n',
+    "src/cli/parser.cpp": LICENCE + "#include <CLI/CLI.hpp>\n",
+    "src/base/json.hpp": LICENCE + "#pragma once\n#include <nlohmann/json_fwd.hpp>\n",
     "fuse/mount.hpp": LICENCE + "#pragma once\n#include <fuse_lowlevel.h>\n#include <penstock/image.hpp>\n",
     "tests/unit/image/image_test.cpp": LICENCE + "#include <gtest/gtest.h>\n",
     "tests/unit/meson.build": "gtest_programs = {\n  'image/image': {},\n}\n",
@@ -77,6 +79,10 @@ class Rules(unittest.TestCase):
             ("src/image/image.cpp", "<tbb/task_group.h>", "oneTBB"),
             ("fuse/mount.hpp", "<oneapi/tbb/task_arena.h>", "oneTBB"),
             ("src/image/image.cpp", "<CLI/CLI.hpp>", "CLI11"),
+            ("src/cli/main.cpp", "<CLI/CLI.hpp>", "CLI11"),
+            ("fuse/mount.hpp", "<nlohmann/json.hpp>", "JSON"),
+            ("src/image/image.cpp", "<nlohmann/json.hpp>", "JSON"),
+            ("fuse/mount.hpp", "<nlohmann/json_fwd.hpp>", "JSON"),
             ("src/image/image.cpp", "<zlib.h>", "compression"),
             ("src/image/image.cpp", "<gtest/gtest.h>", "GoogleTest"),
         ]:
@@ -106,7 +112,7 @@ class Rules(unittest.TestCase):
         self.expect({"tests/system/a.sh": GOOD["tests/system/a.sh"] + "p" + "kill penstock\n"}, "by name")
 
     def test_commands_without_a_manual_page(self):
-        text = GOOD["src/cli/main.cpp"] + 'void f() { app.add_subcommand("io"); }\n'
+        text = GOOD["src/cli/main.cpp"] + "Command io_command() {\n  return {};\n}\n"
         self.expect({"src/cli/main.cpp": text}, "penstock-io.1.scd")
         self.assertEqual(self.found({"src/cli/main.cpp": text, "man/penstock-io.1.scd": "io\n"}), [])
 
