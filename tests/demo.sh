@@ -103,6 +103,15 @@ attach() {
   done
   return 1
 }
+# Returns when the kernel has let go of the file: whoever looks at the device just then keeps it for a moment.
+detach() {
+  run losetup -d "$loop"
+  for _ in {1..300}; do
+    [ "$(cat "/sys/block/${loop#/dev/}/loop/backing_file" 2>/dev/null)" = "$work/view/disk.raw" ] || break
+    sleep 0.1
+  done
+  loop=
+}
 
 [ "$(id -u)" -eq 0 ] || give_up "run it as root: it mounts, and attaches a loop device"
 for node in /dev/fuse /dev/loop-control; do
@@ -146,7 +155,7 @@ clean_up() {
   set +e
   [ -z "$child" ] || { kill "$child" && wait "$child"; } 2>/dev/null
   if mounted inside; then umount "$work/inside" || umount -l "$work/inside"; fi
-  if [ -n "$loop" ]; then losetup -d "$loop"; fi
+  if [ -n "$loop" ]; then detach; fi
   if mounted view; then "$penstock" umount "$work/view" || umount -l "$work/view"; fi
   case $status in
     0) ;;
@@ -198,8 +207,7 @@ cp -a files/. inside/a-copy/
 echo "written through penstock" >inside/hello
 run umount inside
 run fsck.ext4 -f -n "$loop"
-run losetup -d "$loop"
-loop=
+detach
 run "$penstock" umount view
 
 step "what was written is in the overlay, and the image is clean"
@@ -211,8 +219,7 @@ run mount -o ro "$loop" inside
 run cat inside/hello
 run diff -r --no-dereference files inside/a-copy
 run umount inside
-run losetup -d "$loop"
-loop=
+detach
 run "$penstock" umount view
 took
 printf '\nIt works. The program is %s\n' "$penstock"
