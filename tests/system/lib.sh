@@ -44,6 +44,7 @@ skip() {
   exit 77
 }
 show_state() {
+  [ -n "${work:-}" ] || return 0
   printf -- '-- state at the failure\n'
   grep -F "$work" /proc/mounts
   losetup -a | grep -F "$work"
@@ -67,9 +68,10 @@ need_loop() {
 }
 
 # Not /tmp: it may be a tmpfs, without O_DIRECT and with little room. By its real name, as it is among the mounts.
-work=$(realpath "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}")
-[[ "$work" =~ ^[[:alnum:]/._+-]+$ ]] || fail "PENSTOCK_TEST_DIRECTORY: $work: the tests want a name of letters, digits and ._+-"
-work=$(mktemp -d "$work/penstock-test-XXXXXX")
+work=
+place=$(realpath "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}")
+[[ "$place" =~ ^[[:alnum:]/._+-]+$ ]] || fail "PENSTOCK_TEST_DIRECTORY: $place: the tests want a name of letters, digits and ._+-"
+work=$(mktemp -d "$place/penstock-test-XXXXXX")
 on_exit 'rm -rf --one-file-system "$work"'
 
 # wait_until SECONDS COMMAND...: polls until the command succeeds.
