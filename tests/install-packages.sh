@@ -28,6 +28,10 @@ for package in "${packages[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
+if ! command -v apt-get >/dev/null; then
+  echo "${0##*/}: this is no Debian; install what these packages hold: ${missing[*]}" >&2
+  exit 1
+fi
 if [ "$(id -u)" -ne 0 ]; then
   echo "${0##*/}: run as root to install: ${missing[*]}" >&2
   exit 1

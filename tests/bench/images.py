@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images that are measured: made once, copied for every measurement that writes."""
 
+import contextlib
 import os
 import random
-import shutil
 import tempfile
 
 from targets import run
@@ -66,19 +66,17 @@ class Images:
             if entry.is_file():
                 settle(entry.path)
 
-    def copy(self, path):
+    @contextlib.contextmanager
+    def copied(self, path):
         """A new one that may be written, warm in the page cache, in small pieces."""
-        out = os.path.join(tempfile.mkdtemp(dir=self.folder), os.path.basename(path))
-        run("cp", "--sparse=auto", path, out)  # what was a hole stays one: a fresh file is as fresh for all
-        if os.path.exists(path + ".data"):  # add-cow's raw file, which it knows by a relative name
-            run("cp", "--sparse=auto", path + ".data", out + ".data")
-            settle(out + ".data", True)
-        settle(out, True)
-        return out
-
-    @staticmethod
-    def remove_copy(path):
-        shutil.rmtree(os.path.dirname(path))
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            out = os.path.join(folder, os.path.basename(path))
+            run("cp", "--sparse=auto", path, out)  # what was a hole stays one: a fresh file is as fresh for all
+            if os.path.exists(path + ".data"):  # add-cow's raw file, which it knows by a relative name
+                run("cp", "--sparse=auto", path + ".data", out + ".data")
+                settle(out + ".data", True)
+            settle(out, True)
+            yield out
 
     def create(self, name, *arguments):
         # QEMU's tools where they can: the images are the same for all.

@@ -9,7 +9,8 @@ latency  a guest's 4k random reads at depth 1 of a disk that is warm, while a st
          and without: the ratio of the two 99th percentiles, of penstock and of qemu-storage-daemon
 speed    what is copied in ten seconds under a limit
 
-Rounds are interleaved, medians are compared, all is warm in the page cache.
+Rounds are interleaved, medians are compared, all is warm in the page cache. Whoever fails is left out from then on, and
+a line says so; what was measured is told however the rest ends.
 """
 
 import argparse
@@ -18,15 +19,14 @@ import os
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from targets import mounted, run, wait_for  # noqa: E402
-from workloads import verdict  # noqa: E402
+import targets  # noqa: E402
+from targets import FAILURES, Failure, Folder, Lineup, run  # noqa: E402
+from workloads import fio_file, fio_result, verdict  # noqa: E402
 
 MIB = 1 << 20
 # Of what these take, penstock should take so much at most.
@@ -46,56 +46,53 @@ def make_base(path, size, data_parts):
     os.sync()
 
 
-class Penstock:
+class Penstock(targets.Penstock):
     def __init__(self, folder, penstock, top, speed=0):
-        self.penstock, self.point = penstock, tempfile.mkdtemp(dir=folder)
+        super().__init__(top, "qcow2", folder, {"penstock": penstock})
         self.speed = speed
-        run(penstock, "mount", "-f", "qcow2", top, self.point)
-        self.view = os.path.join(self.point, os.listdir(self.point)[0])
 
     def start(self):
         limit = ["--speed", str(self.speed)] if self.speed else []
-        run(self.penstock, "stream", "start", *limit, self.point)
+        run(self.tools["penstock"], "stream", "start", *limit, self.file)
 
     def job(self):
-        return json.loads(subprocess.check_output([self.penstock, "status", "--json", self.point]))["stream"]
+        return json.loads(targets.output_of(self.tools["penstock"], "status", "--json", self.file))["stream"]
 
     def going(self):
         return self.job()["state"] in ("running", "waiting", "finishing")
 
     def wait(self):
-        subprocess.run([self.penstock, "stream", "wait", self.point], check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def close(self):
-        run(self.penstock, "umount", self.point)
-        os.rmdir(self.point)
+        run(self.tools["penstock"], "stream", "wait", self.file)
 
 
-class Qemu:
+class Qemu(targets.Qemu):
+    layers = "driver={},node-name=n,file.driver=file,file.aio={},file.filename={}"
+    aio = "threads"
+    writable = "off"  # QEMU 7.2 does not stream below a writable FUSE export.
+
     def __init__(self, folder, _, top):
-        self.view = tempfile.mkstemp(dir=folder)[1]
-        path = os.path.join(folder, "qmp")
-        self.daemon = subprocess.Popen(
-            ["qemu-storage-daemon", "--blockdev", f"driver=qcow2,node-name=n,file.driver=file,file.filename={top}",
-             "--chardev", f"socket,path={path},server=on,wait=off,id=c", "--monitor", "chardev=c", "--export",
-             # QEMU 7.2 does not stream below a writable FUSE export.
-             f"type=fuse,id=e,node-name=n,mountpoint={self.view},writable=off"], stdin=subprocess.DEVNULL)
-        wait_for(lambda: mounted(self.view), "qemu-storage-daemon")
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.file = self.socket.makefile("r")
-        self.file.readline()
+        super().__init__(top, "qcow2", folder, {})
+        self.file_of_qmp = None
+
+    def open(self):
+        path = os.path.join(self.folder, "qmp")
+        super().open("--chardev", f"socket,path={path.replace(',', ',,')},server=on,wait=off,id=c", "--monitor", "chardev=c")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            self.file_of_qmp = connection.makefile("rw")
+        self.file_of_qmp.readline()
         self.ask("qmp_capabilities")
 
     def ask(self, command, **arguments):
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        while True:
-            message = json.loads(self.file.readline())
+        self.file_of_qmp.write(json.dumps({"execute": command, "arguments": arguments}))
+        self.file_of_qmp.flush()
+        while line := self.file_of_qmp.readline():
+            message = json.loads(line)
             if "error" in message:
-                raise RuntimeError(message["error"]["desc"])
+                raise Failure(message["error"]["desc"])
             if "return" in message:
                 return message["return"]
+        raise Failure("qemu-storage-daemon hung up")
 
     def start(self):
         self.ask("block-stream", **{"job-id": "j", "device": "n"})
@@ -108,10 +105,10 @@ class Qemu:
             time.sleep(0.01)
 
     def close(self):
-        self.ask("quit")
-        self.daemon.wait()
-        wait_for(lambda: not mounted(self.view), "the end of qemu-storage-daemon")
-        os.unlink(self.view)
+        if self.file_of_qmp:
+            with self.file_of_qmp:
+                self.ask("quit")
+            self.daemons[0].wait(targets.PATIENCE_SECONDS)
 
 
 def overlay(folder):
@@ -121,11 +118,11 @@ def overlay(folder):
 
 
 def by_stream(system, folder, penstock):
-    side = system(folder, penstock, overlay(folder))
+    top = overlay(folder)
     began = time.monotonic()
-    side.start()
-    side.wait()
-    side.close()
+    with system(folder, penstock, top) as side:
+        side.start()
+        side.wait()
     return time.monotonic() - began
 
 
@@ -137,32 +134,43 @@ def by_command(folder, *command):
     return time.monotonic() - began
 
 
-def times(folder, penstock, rounds, mib):
+def times(folder, penstock, rounds, mib, lineup, probes=None):
+    """Seconds of each way, told and put in `probes` even if the rest fails."""
     base, copy = os.path.join(folder, "base.raw"), os.path.join(folder, "copy")
     make_base(base, mib * MIB, 1)
     ways = {
-        "penstock": lambda: by_stream(Penstock, folder, penstock),
-        "cp": lambda: by_command(folder, "cp", "--sparse=always", base, copy),
-        "qemu-img convert": lambda: by_command(folder, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", base, copy),
-        "qemu-img rebase": lambda: rebase(folder, copy),
-        "qemu block-stream": lambda: by_stream(Qemu, folder, penstock),
+        "penstock": ("penstock", lambda: by_stream(Penstock, folder, penstock)),
+        "cp": ("cp", lambda: by_command(folder, "cp", "--sparse=always", base, copy)),
+        "qemu-img convert": ("qemu-img convert", lambda: by_command(folder, "qemu-img", "convert", "-f", "raw", "-O",
+                                                                    "qcow2", base, copy)),
+        "qemu-img rebase": ("qemu-img rebase", lambda: rebase(folder, copy)),
+        "qemu block-stream": ("qemu", lambda: by_stream(Qemu, folder, penstock)),
     }
-    found = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            for leftover in (copy, os.path.join(folder, "top.qcow2")):
-                if os.path.exists(leftover):
-                    os.unlink(leftover)
-            os.sync()
-            found[name].append(way())
-    medians = {name: statistics.median(seconds) for name, seconds in found.items()}
+    found = {}
+    try:
+        for _ in range(rounds):
+            for name, (target, way) in ways.items():
+                for leftover in (copy, os.path.join(folder, "top.qcow2")):
+                    if os.path.exists(leftover):
+                        os.unlink(leftover)
+                os.sync()
+                seconds = lineup.attempt(target, way)
+                if seconds is not None:
+                    found.setdefault(name, []).append(seconds)
+    finally:
+        if probes is not None and found:
+            probes.append({"probe": "until it stands alone", "unit": "s", "values": found})
+        tell_times(mib, {name: statistics.median(seconds) for name, seconds in found.items()})
+
+
+def tell_times(mib, medians):
     for name, seconds in medians.items():
-        bar = f"  penstock takes {medians['penstock'] / seconds:.2f} of it"
-        if name in MOST:
-            bar += f" {verdict(medians['penstock'] <= MOST[name] * seconds, MOST[name])}"
-        print(f"{mib} MiB until it stands alone, {name:18} {seconds:7.2f} s{bar if name != 'penstock' else ''}",
-              flush=True)
-    return found
+        bar = ""
+        if name != "penstock" and "penstock" in medians:
+            bar = f"  penstock takes {medians['penstock'] / seconds:.2f} of it"
+            if name in MOST:
+                bar += f" {verdict(medians['penstock'] <= MOST[name] * seconds, MOST[name])}"
+        print(f"{mib} MiB until it stands alone, {name:18} {seconds:7.2f} s{bar}", flush=True)
 
 
 def rebase(folder, copy):
@@ -170,48 +178,56 @@ def rebase(folder, copy):
     return by_command(folder, "qemu-img", "rebase", "-b", "", copy)
 
 
-def p99(view, seconds, folder, log_name):
+def p99(view, seconds, folder):
     """Microseconds."""
-    done = subprocess.check_output(
-        ["fio", "--name=bench", "--output-format=json", "--ioengine=psync", "--rw=randread", "--bs=4k", "--direct=1",
-         "--time_based", f"--runtime={seconds}", f"--filename={view}", "--allow_file_create=0", "--fallocate=none",
-         "--invalidate=0", f"--aux-path={folder}", f"--description={log_name}"], stdin=subprocess.DEVNULL, text=True)
-    job = json.loads(done[done.index("{"):])["jobs"][0]["read"]
+    job = fio_result("--ioengine=psync", "--rw=randread", "--bs=4k", "--direct=1", "--time_based", f"--runtime={seconds}",
+                     f"--filename={fio_file(view)}", "--allow_file_create=0", "--fallocate=none", "--invalidate=0",
+                     f"--aux-path={folder}")["read"]
     return job["clat_ns"]["percentile"]["99.000000"] / 1000
 
 
-def latencies(folder, penstock, rounds, mib):
+def latency(system, folder, penstock):
+    with system(folder, penstock, overlay(folder)) as side:
+        idle = p99(side.file, 2, folder)
+        side.start()
+        busy = p99(side.file, 2, folder)
+        outlasted = side.going()
+        side.wait()
+    return busy / idle, idle, busy, outlasted
+
+
+def latencies(folder, penstock, rounds, mib, lineup):
     make_base(os.path.join(folder, "base.raw"), mib * MIB, 3)
     found = {}
-    for _ in range(rounds):
-        for name, system in (("penstock", Penstock), ("qemu", Qemu)):
-            side = system(folder, penstock, overlay(folder))
-            idle = p99(side.view, 2, folder, "idle")
-            side.start()
-            busy = p99(side.view, 2, folder, "busy")
-            outlasted = side.going()
-            side.wait()
-            side.close()
-            os.unlink(os.path.join(folder, "top.qcow2"))
-            found.setdefault(name, []).append((busy / idle, idle, busy, outlasted))
-    for name, values in found.items():
-        ratio, idle, busy = (statistics.median(value[i] for value in values) for i in range(3))
-        print(f"4k random reads, 99th percentile, {name:9} {idle:7.0f} us idle {busy:7.0f} us while streaming"
-              f"  ratio {ratio:5.2f}{'' if all(value[3] for value in values) else '  (the stream ended before)'}")
+    try:
+        for _ in range(rounds):
+            for name, system in (("penstock", Penstock), ("qemu", Qemu)):
+                value = lineup.attempt(name, latency, system, folder, penstock)
+                if value is not None:
+                    found.setdefault(name, []).append(value)
+    finally:
+        for name, values in found.items():
+            ratio, idle, busy = (statistics.median(value[i] for value in values) for i in range(3))
+            print(f"4k random reads, 99th percentile, {name:9} {idle:7.0f} us idle {busy:7.0f} us while streaming"
+                  f"  ratio {ratio:5.2f}{'' if all(value[3] for value in values) else '  (the stream ended before)'}",
+                  flush=True)
 
 
-def speeds(folder, penstock):
-    make_base(os.path.join(folder, "base.raw"), 1024 * MIB, 4)
-    for limit in (10 * MIB, 50 * MIB):
-        side = Penstock(folder, penstock, overlay(folder), limit)
+def speed(folder, penstock, limit):
+    with Penstock(folder, penstock, overlay(folder), limit) as side:
         side.start()
         time.sleep(1)
         first, began = side.job()["copied"], time.monotonic()
         time.sleep(10)
-        rate = (side.job()["copied"] - first) / (time.monotonic() - began)
-        side.close()
-        os.unlink(os.path.join(folder, "top.qcow2"))
-        print(f"limit {limit // MIB} MiB/s: {rate / MIB:.2f} MiB/s over 10 s")
+        return (side.job()["copied"] - first) / (time.monotonic() - began)
+
+
+def speeds(folder, penstock, lineup):
+    make_base(os.path.join(folder, "base.raw"), 1024 * MIB, 4)
+    for limit in (10 * MIB, 50 * MIB):
+        rate = lineup.attempt("penstock", speed, folder, penstock, limit)
+        if rate is not None:
+            print(f"limit {limit // MIB} MiB/s: {rate / MIB:.2f} MiB/s over 10 s", flush=True)
 
 
 def main():
@@ -221,17 +237,29 @@ def main():
     parser.add_argument("--mib", type=int, default=4096, help="size of the disk in the time test")
     parser.add_argument("--only", choices=["time", "latency", "speed"])
     arguments = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="penstock-bench-", dir=os.environ.get("PENSTOCK_TEST_DIRECTORY", "/var/tmp"))
+    penstock = os.path.abspath(arguments.penstock)
+    # cp and qemu-img make the images, too.
+    for tool in ("qemu-img", "fio"):
+        if not shutil.which(tool):
+            print(f"stream_bench.py: {tool} is not installed", file=sys.stderr)
+            return 1
+    lineup = Lineup(("penstock", "qemu"))
+    targets.interruptible()
     try:
-        if arguments.only in (None, "time"):
-            times(folder, arguments.penstock, arguments.rounds, arguments.mib)
-        if arguments.only in (None, "latency"):
-            latencies(folder, arguments.penstock, arguments.rounds, 2048)
-        if arguments.only in (None, "speed"):
-            speeds(folder, arguments.penstock)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
+        with Folder() as folder:
+            if arguments.only in (None, "time"):
+                times(folder, penstock, arguments.rounds, arguments.mib, lineup)
+            if arguments.only in (None, "latency"):
+                latencies(folder, penstock, arguments.rounds, 2048, lineup)
+            if arguments.only in (None, "speed"):
+                speeds(folder, penstock, lineup)
+    except KeyboardInterrupt:
+        print("stream_bench.py: interrupted", file=sys.stderr)
+        return 130
+    except FAILURES as error:
+        print(f"stream_bench.py: gives up: {error}", file=sys.stderr)
+        return 1
+    return int("penstock" in lineup.left_out)
 
 
 if __name__ == "__main__":

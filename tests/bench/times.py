@@ -2,11 +2,12 @@
 """What is not measured with fio: the time until a mount answers, the rate of punches, the memory of a huge image."""
 
 import ctypes
+import functools
 import os
 import statistics
 import time
 
-from targets import Penstock, Qemu
+from targets import Failure, Penstock, Qemu, how_it_ended
 from workloads import WORKLOADS, fio, verdict
 
 # What is asked of penstock: until the first byte of any image, how much later that of a huge one may come, and memory.
@@ -17,42 +18,38 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def first_byte(target, image, folder, tools):
     """Milliseconds from the command to the first byte read; unmounted again."""
-    view = target(image, "qcow2", folder, tools)
     begin = time.monotonic()
-    view.open()
-    with open(view.file, "rb", buffering=0) as file:
-        file.read(4096)
-    taken = (time.monotonic() - begin) * 1000
-    view.close()
-    return taken
+    with target(image, "qcow2", folder, tools) as view:
+        with open(view.file, "rb", buffering=0) as file:
+            if len(file.read(4096)) != 4096:
+                raise Failure("shows a view without bytes")
+        return (time.monotonic() - begin) * 1000
 
 
 class PenstockOnlyMount(Penstock):
     """Without asking for the daemon's process."""
 
     def open(self):
-        self.file = self.point()
-        os.spawnv(os.P_WAIT, self.tools["penstock"],
-                  [self.tools["penstock"], "mount", "-f", self.format, self.image, self.file])
+        self.file = self.make_point()
+        command = [self.tools["penstock"], "mount", "-f", self.format, self.image, self.file]
+        status = os.spawnv(os.P_WAIT, command[0], command)
+        if status != 0:
+            raise Failure(f"penstock mount {how_it_ended(status)}")
 
 
 def zeroing_rate(target, mode, image, images, folder, tools):
     """fallocate(2) of each cluster in turn."""
-    copy = images.copy(image)
-    with target(copy, images.format_of("full"), folder, tools) as view:
+    with images.copied(image) as copy, target(copy, images.format_of("full"), folder, tools) as view:
         file = os.open(view.file, os.O_RDWR)
-        offset = ctypes.c_int64
-        begin = time.monotonic()
-        done = 0
-        for cluster in range(images.size >> 16):
-            if LIBC.fallocate(file, mode | KEEP_SIZE, offset(cluster << 16), offset(1 << 16)) != 0:
-                os.close(file)
-                return 0
-            done += 1
-        rate = done / (time.monotonic() - begin)
-        os.close(file)
-    images.remove_copy(copy)
-    return rate
+        try:
+            offset = ctypes.c_int64
+            begin = time.monotonic()
+            for cluster in range(images.size >> 16):
+                if LIBC.fallocate(file, mode | KEEP_SIZE, offset(cluster << 16), offset(1 << 16)) != 0:
+                    return 0
+            return (images.size >> 16) / (time.monotonic() - begin)
+        finally:
+            os.close(file)
 
 
 def peak_memory(target, image, folder, tools, seconds):
@@ -63,44 +60,53 @@ def peak_memory(target, image, folder, tools, seconds):
         return view.peak_bytes() / (1 << 20)
 
 
-def run_all(images, folder, tools, rounds, only, full):
-    rows = []
+def run_all(images, folder, tools, rounds, only, full, lineup, probes):
+    """What is measured is in `probes` at once, and told even if the rest of it fails."""
 
-    def row(name, unit, values, most=None):
-        medians = {target: statistics.median(all_of) for target, all_of in values.items()}
-        rows.append({"probe": name, "unit": unit, "values": values})
-        bar = "" if most is None else f"  {verdict(medians['penstock'] <= most, f'at most {most:.0f}')}"
-        print(f"{name:42}" + "".join(f"  {target} {value:.1f}" for target, value in medians.items()) + f"  {unit}{bar}",
-              flush=True)
-        return medians["penstock"]
+    def probe(name, unit, times, measures, most=None):
+        """`measures`: target -> what measures it, `times` times in turn. penstock's median, if it has one."""
+        found = {}
+        try:
+            for _ in range(times):
+                for target, measure in measures.items():
+                    value = lineup.attempt(target, measure)
+                    if value is not None:
+                        found.setdefault(target, []).append(value)
+        finally:
+            medians = {target: statistics.median(all_of) for target, all_of in found.items()}
+            if found:
+                probes.append({"probe": name, "unit": unit, "values": found})
+                bar = ""
+                if most is not None and "penstock" in medians:
+                    bar = f"  {verdict(medians['penstock'] <= most, f'at most {most:.0f}')}"
+                print(f"{name:42}" + "".join(f"  {target} {value:.1f}" for target, value in medians.items())
+                      + f"  {unit}{bar}", flush=True)
+        return medians.get("penstock")
 
     def wanted(name):
         return not only or only in name
 
     if images.format != "qcow2":
-        return rows
+        return
+    both = [target for target in (Penstock, Qemu) if target.name in lineup.names]
     most = FIRST_BYTE_MS
     for size in ("1G", "1T"):
         name = f"mount to first byte, {size}"
         if not wanted(name):
             continue
         image = images.get(f"huge {size}")
-        found = {}
-        for _ in range(2 * rounds + 1):
-            found.setdefault("penstock", []).append(first_byte(PenstockOnlyMount, image, folder, tools))
-            found.setdefault("qemu", []).append(first_byte(Qemu, image, folder, tools))
-        most = min(most, row(name, "ms", found, most) + FIRST_BYTE_MORE_MS)
+        found = probe(name, "ms", 2 * rounds + 1,
+                      {target.name: functools.partial(first_byte, PenstockOnlyMount if target is Penstock else target,
+                                                      image, folder, tools) for target in both}, most)
+        if found is not None:
+            most = min(most, found + FIRST_BYTE_MORE_MS)
     for name, mode in (("punch 64 KiB", PUNCH_HOLE), ("zero range 64 KiB", ZERO_RANGE)):
         if wanted(name):
-            found = {}
-            for _ in range(rounds):
-                for target in (Penstock, Qemu):
-                    found.setdefault(target.name, []).append(
-                        zeroing_rate(target, mode, images.get("full"), images, folder, tools))
-            row(name, "a second", found)
+            image = images.get("full")
+            probe(name, "a second", rounds, {target.name: functools.partial(zeroing_rate, target, mode, image, images,
+                                                                            folder, tools) for target in both})
     name = "peak memory, 1 TiB, 4k random reads"
     if wanted(name):
         image = images.get("huge 1T")
-        row(name, "MiB", {target.name: [peak_memory(target, image, folder, tools, 20 if full else 5)]
-                          for target in (Penstock, Qemu)}, PEAK_MIB)
-    return rows
+        probe(name, "MiB", 1, {target.name: functools.partial(peak_memory, target, image, folder, tools,
+                                                              20 if full else 5) for target in both}, PEAK_MIB)

@@ -3,7 +3,10 @@
 
 import dataclasses
 import json
-import subprocess
+import os
+import sys
+
+from targets import output_of, run
 
 ALL = ("penstock", "bare", "qemu", "nbdfuse", "plain")
 
@@ -90,21 +93,33 @@ def judged(workload, medians):
             yield mine / base, "own " + other[1:].split(",")[0] if own else other, least
 
 
+DROP_CACHES = "/proc/sys/vm/drop_caches"
+
+
 def drop_page_cache():
-    subprocess.run(["sync"], check=True)
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+    os.sync()
+    with open(DROP_CACHES, "w", encoding="ascii") as file:
         file.write("1\n")
 
 
+def fio_file(path):
+    """As fio wants to have it: it takes colons for commas."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def fio_result(*command):
+    """What fio tells of its one job."""
+    out = output_of("fio", "--name=bench", "--output-format=json", *command)
+    return json.loads(out[out.index("{"):])["jobs"][0]  # it may put a warning in front
+
+
 def fio(workload, file, folder, size, seconds, extra=()):
-    command = ["fio", "--name=bench", "--output-format=json", "--ioengine=libaio", "--randrepeat=1", f"--size={size}",
-               f"--filename={file}", "--allow_file_create=0", "--fallocate=none", "--invalidate=0", "--group_reporting",
+    command = ["--ioengine=libaio", "--randrepeat=1", f"--size={size}", f"--filename={fio_file(file)}",
+               "--allow_file_create=0", "--fallocate=none", "--invalidate=0", "--group_reporting",
                f"--direct={int(workload.direct)}", f"--aux-path={folder}", *workload.fio.split(), *extra]
     if not workload.once:
         command += ["--time_based", f"--runtime={round(seconds * 1000)}ms"]
-    done = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    # fio may put a warning in front.
-    return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+    return fio_result(*command)
 
 
 def measure(workload, view, folder, size, seconds):
@@ -117,8 +132,8 @@ def measure(workload, view, folder, size, seconds):
         drop_page_cache()
     elif workload.state == "dropped" and view.name != "plain":
         # The view's own pages alone: the host's copy of the image stays.
-        subprocess.run(["python3", "-c", "import os,sys;f=os.open(sys.argv[1],os.O_RDONLY);"
-                        "os.posix_fadvise(f,0,0,os.POSIX_FADV_DONTNEED)", view.file], check=True)
+        run(sys.executable, "-c", "import os,sys;f=os.open(sys.argv[1],os.O_RDONLY);"
+            "os.posix_fadvise(f,0,0,os.POSIX_FADV_DONTNEED)", view.file)
     before = view.cpu_seconds()
     fio_writes = "write" in workload.fio
     side = fio(workload, view.file, folder, size, seconds)["write" if fio_writes else "read"]

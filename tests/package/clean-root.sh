@@ -10,9 +10,13 @@ if [ -z "${PENSTOCK_ROOT_NAMESPACE:-}" ]; then
 fi
 . "$(dirname "$0")/../support/foreign_mounts.sh"
 forget_foreign_mounts
+# What is made here is looked at by others: apt's own user goes through it.
+umask 022
+unset CDPATH POSIXLY_CORRECT
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 source_root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-package-XXXXXX")
+# By its real name, as it is among the mounts.
+work=$(mktemp -d "$(realpath "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}")/penstock-package-XXXXXX")
 root=$work/root
 step_began=$SECONDS
 # step NAME: says how long the one before took.
@@ -81,6 +85,7 @@ clean_root() {
 build_packages() {
   packages=$work/build
   mkdir "$packages"
-  git -C "$source_root" archive --prefix=penstock/ HEAD | tar -x -C "$packages"
+  # The clone may be somebody else's than root's.
+  git -c safe.directory="$source_root" -C "$source_root" archive --prefix=penstock/ HEAD | tar -x -C "$packages"
   quietly dpkg-buildpackage env -C "$packages/penstock" dpkg-buildpackage -us -uc -b -j"${PENSTOCK_JOBS:-$(nproc)}"
 }

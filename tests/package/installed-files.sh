@@ -4,6 +4,7 @@
 # nowhere else; the installed program runs, and the unit and the links name it.
 set -euo pipefail
 export LC_ALL=C
+umask 022
 meson=$1 build=$2 prefix=$3
 work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-install-XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT

@@ -52,7 +52,7 @@ if [[ $halves == *build* ]]; then
   step "a machine with git"
   clean_root
   quietly git inside apt-get -q -y install --no-install-recommends git
-  git clone -q --no-hardlinks "$source_root" "$root/root/penstock"
+  git -c safe.directory='*' clone -q --no-hardlinks "$source_root" "$root/root/penstock"
   step "the README, from the build on"
   began=$EPOCHREALTIME used=$(processor_time)
   section 'Try it, test it' | grep -v 'tests/demo\|tests/ci\|^apt\|^dpkg' | type_readme /root/penstock

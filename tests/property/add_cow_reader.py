@@ -30,7 +30,7 @@ def backing_bytes(path, form):
     if form == "raw":
         with open(path, "rb") as file:
             return file.read()
-    with tempfile.NamedTemporaryFile() as flat:
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path) or ".") as flat:
         subprocess.run(["qemu-img", "convert", "-f", form, "-O", "raw", path, flat.name], check=True)
         return flat.read()
 

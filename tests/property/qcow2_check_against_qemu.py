@@ -242,7 +242,7 @@ def main():
     rng = random.Random(seed)
     failures = 0
     keep = os.environ.get("PENSTOCK_KEEP")
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("PENSTOCK_TEST_DIRECTORY", "/var/tmp")) as directory:
         os.chdir(directory)
         must("qemu-img", "create", "-q", "-f", "raw", "base.raw", "1M")
         must("qemu-io", "-f", "raw", "-c", "write -P 77 0 1M", "base.raw")

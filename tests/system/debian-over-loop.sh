@@ -9,8 +9,11 @@ need_loop
 need qemu-img mkfs.ext4 e2fsck
 
 debian_tree
-say "the base: $(du -sh "$tree" | cut -f 1) of files"
-truncate -s 512M "$work/base.img"
+tree_mib=$(du -s --block-size=1M "$tree" | cut -f 1)
+say "the base: $tree_mib MiB of files"
+# Room for them, for the programs twice more, and for what is written beside; how much a Debian is, others decide.
+disk_mib=$((tree_mib * 3 + 100 > 512 ? tree_mib * 3 + 100 : 512))
+truncate -s "${disk_mib}M" "$work/base.img"
 mkfs.ext4 -q -F -d "$tree" "$work/base.img"
 qemu-img convert -c -f raw -O qcow2 "$work/base.img" "$work/base.qcow2"
 qemu-img create -q -f qcow2 -o compat=0.10 -b base.qcow2 -F qcow2 "$work/middle.qcow2"

@@ -49,8 +49,10 @@ FOREIGN_MOUNTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../su
 SETUP = r"""
 mount --make-rprivate / || exit 99
 . "$2" && forget_foreign_mounts
+# By its descriptor: it may itself be below /mnt, or below /tmp.
+exec 9<"$1"
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/d /mnt/files /mnt/vm &&
-  mount --bind "$1" /mnt/work && mount --bind /mnt/work/tmp /tmp || exit 99
+  mount --no-canonicalize --bind /proc/self/fd/9 /mnt/work && exec 9<&- && mount --bind /mnt/work/tmp /tmp || exit 99
 # Where /dev is not the kernel's own (a container's), fresh loop devices and their partitions have no nodes.
 if ! grep -q '^[^ ]* /dev devtmpfs ' /proc/self/mounts; then
   mkdir /mnt/pts && mount --bind /dev/pts /mnt/pts && mount -t devtmpfs devtmpfs /dev && mount --bind /mnt/pts /dev/pts || exit 99

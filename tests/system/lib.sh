@@ -5,6 +5,11 @@
 set -euo pipefail
 shopt -s inherit_errexit
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+# What a person has set for their own shell is not part of any test; nor is a core in the root directory of what a test
+# has killed.
+unset CDPATH POSIXLY_CORRECT BASH_ENV ENV NO_COLOR COLUMNS LINES NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID JOURNAL_STREAM
+umask 022
+ulimit -c 0
 penstock=${PENSTOCK:?the program under test}
 . "$(dirname "${BASH_SOURCE[0]}")/../support/foreign_mounts.sh"
 
@@ -39,11 +44,14 @@ skip() {
   exit 77
 }
 show_state() {
+  [ -n "${work:-}" ] || return 0
   printf -- '-- state at the failure\n'
   grep -F "$work" /proc/mounts
   losetup -a | grep -F "$work"
   find "$work" -maxdepth 1 -name '*.log' -exec tail -n 40 {} +
   df -h "$work"
+  df -i "$work"
+  head -c 32M /dev/zero >"$work/room" || printf 'FAIL: %s: the room ran out\n' "$work"
 } >&2
 
 need() {
@@ -59,8 +67,11 @@ need_loop() {
   losetup -f >/dev/null 2>&1 || skip "no loop devices"
 }
 
-# Not /tmp: it may be a tmpfs, without O_DIRECT and with little room.
-work=$(mktemp -d "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}/penstock-test-XXXXXX")
+# Not /tmp: it may be a tmpfs, without O_DIRECT and with little room. By its real name, as it is among the mounts.
+work=
+place=$(realpath "${PENSTOCK_TEST_DIRECTORY:-/var/tmp}")
+[[ "$place" =~ ^[[:alnum:]/._+-]+$ ]] || fail "PENSTOCK_TEST_DIRECTORY: $place: the tests want a name of letters, digits and ._+-"
+work=$(mktemp -d "$place/penstock-test-XXXXXX")
 on_exit 'rm -rf --one-file-system "$work"'
 
 # wait_until SECONDS COMMAND...: polls until the command succeeds.

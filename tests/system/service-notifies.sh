@@ -23,13 +23,13 @@ env | grep '^PENSTOCK_[IMFS]' >"$work/vm.conf"
 
 # The line of the unit with its variables, as systemd expands them: ${X} is one word, $X is split.
 command_of() {
-  sed -n "s,^$1=,,p" "$unit" | sed "s,^[^ ]*/penstock,$penstock,"
+  sed -n "s,^$1=,,p" "$unit" | sed "s,^[^ ]*/penstock,'$penstock',"
 }
 
 if command -v systemd-analyze >/dev/null; then
   say "systemd-analyze verify"
   mkdir "$work/units"
-  sed "s,=[^ ]*/bin/penstock,=$(readlink -f "$penstock"),; s,[^ =]*/penstock/%i.conf,$work/vm.conf," "$unit" \
+  sed "s,=[^ ]*/bin/penstock,=\"$(readlink -f "$penstock")\",; s,[^ =]*/penstock/%i.conf,$work/vm.conf," "$unit" \
     >"$work/units/penstock@vm.service"
   systemd-analyze verify --man=no "$work/units/penstock@vm.service" >"$work/verify" 2>&1 ||
     fail "systemd-analyze verify: $(cat "$work/verify")"

@@ -17,6 +17,9 @@ import tempfile
 import time
 
 PROGRAM = os.path.abspath(sys.argv[1])
+# What a person has set for their own shell is not part of the test.
+for variable in ("BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "NO_COLOR"):
+    os.environ.pop(variable, None)
 
 
 def run(*command, **keywords):
@@ -131,7 +134,8 @@ def check_tab(shell, setup, steps, folder):
     if child == 0:
         os.chdir(folder)
         os.execvpe(shell[0], shell,
-                   {"PATH": os.environ["PATH"], "TERM": "dumb", "PS1": "ready> ", "HOME": folder, "LC_ALL": "C"})
+                   {"PATH": os.environ["PATH"], "TERM": "dumb", "PS1": "ready> ", "HOME": folder, "LC_ALL": "C",
+                    "INPUTRC": "/dev/null"})
     output = b""
 
     def wait_for(wanted):

@@ -46,11 +46,20 @@ RAW_LOCK = re.compile(r"\bstd::(mutex|shared_mutex|lock_guard|unique_lock|scoped
 
 
 def tree_files(root):
-    # corpus: inputs of the fuzzers, bytes of any kind.
+    """Without what is built here, which .gitignore names: whether somebody has made packages is no matter of the tree."""
+    made = [line.strip("/") for line in read_or_empty(os.path.join(root, ".gitignore")).splitlines() if line.startswith("/")]
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f not in ("__pycache__", "corpus"))
-        for name in sorted(files):
-            yield os.path.relpath(os.path.join(folder, name), root)
+        below = os.path.relpath(folder, root)
+
+        def kept(name):
+            path = os.path.normpath(os.path.join(below, name))
+            return not any(fnmatch.fnmatch(path, pattern) for pattern in made)
+
+        # corpus: inputs of the fuzzers, bytes of any kind.
+        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f not in ("__pycache__", "corpus")
+                            and kept(f))
+        for name in sorted(filter(kept, files)):
+            yield os.path.normpath(os.path.join(below, name))
 
 
 def folder_of(path):

@@ -104,6 +104,11 @@ class Rules(unittest.TestCase):
             with self.subTest(words=words):
                 self.expect({path: text}, words)
 
+    def test_what_is_made_here_is_not_the_tree(self):
+        made = {".gitignore": "/obj-*/\n/debian/files\n", "obj-x/a.hpp": "\t", "debian/files": "\t"}
+        self.assertEqual(self.found(made), [])
+        self.expect({".gitignore": made[".gitignore"], "src/obj-x/a.txt": "\ta\n"}, "tab")
+
     def test_tests_that_never_run(self):
         self.expect({"tests/unit/meson.build": "gtest_programs = {\n}\n"}, "table")
         self.expect({"tests/system/b.sh": GOOD["tests/system/a.sh"]}, "table")
