@@ -4,7 +4,7 @@
 #                and system test, on real mounts.
 # run.sh --all   the long form: besides, two builds with clang, whose analysis follows each mutex, one for the address and
 #                undefined behaviour sanitizers and the fuzzers, one for the thread sanitizer on plain threads, since
-#                oneTBB is opaque to it.
+#                oneTBB is opaque to it; and the Debian packages, installed and used in a clean Debian and in a guest.
 # Tells how far it is. The last line counts the tests: "N passed, N failed, N skipped".
 #
 # What only waits or computes runs side by side, the builds of the long form behind it. What measures, or changes what a
@@ -12,18 +12,21 @@
 set -euo pipefail
 exec </dev/null
 cd "$(dirname "$0")/.."
-source_root=$PWD
 builds=(gcc)
+needed='test' without=(--no-suite package)
 case "$*" in
   '') ;;
-  --all) builds+=(address thread) ;;
+  --all)
+    builds+=(address thread packages)
+    needed=packages without=()
+    ;;
   *)
     echo "usage: ${0##*/} [--all]" >&2
     exit 2
     ;;
 esac
 
-tests/install-packages.sh test
+tests/install-packages.sh "$needed"
 # A version manager's python3 is a script that takes ten times as long to start as the program; tests start many.
 PATH=$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH
 
@@ -41,7 +44,7 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM HUP
 mkdir "$build/cache" "$build/logs"
-export PENSTOCK_TEST_CACHE=$build/cache
+export PENSTOCK_TEST_CACHE=${PENSTOCK_TEST_CACHE:-$build/cache}
 
 # A daemon has no standard error: what a sanitizer finds in it goes to a file, too.
 reports=$build/logs/sanitizer
@@ -76,15 +79,27 @@ build_thread() {
   CXX=clang++-19 meson setup "$build/thread" -Doptimization=1 -Db_lundef=false -Db_sanitize=thread -Dexecutor=threads &&
     ninja -C "$build/thread" $(python3 tests/run_results.py targets "$build/thread" concurrency)
 }
+build_packages() {
+  mkdir -p "$build/packages/penstock"
+  # What is committed, with what was changed since.
+  git -c safe.directory='*' ls-files -z | tar --null -T - -c | tar -x -C "$build/packages/penstock"
+  cd "$build/packages/penstock" && DEB_CXXFLAGS_STRIP=-g DEB_BUILD_OPTIONS="nocheck noddebs parallel=$(nproc)" \
+    dpkg-buildpackage -us -uc -b
+}
 # Of ninja's lines, one every tenth of the way.
 tenths() {
-  awk -v name="$1" '/^\[[0-9]+\/[0-9]+\]/ { split(substr($1, 2), part, /[\/\]]/); tenth = int(10 * part[1] / part[2])
-    if (tenth > told) { told = tenth; printf "   %s: step %d of %d\n", name, part[1], part[2]; fflush() } }'
+  local told=0 line
+  while IFS= read -r line; do
+    [[ "$line" =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
+    [ $((10 * BASH_REMATCH[1] / BASH_REMATCH[2])) -gt $told ] || continue
+    told=$((10 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+    printf '   %s: step %d of %d\n' "$1" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+  done
 }
 # build NAME: what was said is told only when it fails; leaves $build/NAME/built when it does not.
 build() {
   local log=$build/logs/build-$1.log
-  if "build_$1" 2>&1 | tee "$log" | tenths "$1"; then
+  if ("build_$1") 2>&1 | tee "$log" | tenths "$1"; then
     touch "$build/$1/built"
   else
     grep -nE -A 12 'error|FAILED|undefined reference' "$log" | head -n 120
@@ -131,7 +146,8 @@ fi
 run_tests "address and undefined sanitizers" address --suite unit --suite property --suite sanitized --suite fuzz \
   --num-processes $side_by_side --timeout-multiplier 8
 run_tests "thread sanitizer" thread --suite concurrency --num-processes $side_by_side --timeout-multiplier 8
-run_tests "alone" gcc --suite alone
+if [ -e "$build/packages/built" ]; then export PENSTOCK_PACKAGES=$build/packages; fi
+run_tests "alone" gcc --suite alone "${without[@]}"
 
 build_failures=0
 for name in "${builds[@]}"; do
