@@ -139,6 +139,7 @@ export PENSTOCK_SECONDS=${PENSTOCK_SECONDS:-45}
 run_tests "side by side" gcc --no-suite alone --num-processes $side_by_side --timeout-multiplier 4
 if [ -n "$behind" ]; then
   printf '\n== waiting for the builds behind\n'
+  renice -n 0 -g "$behind" >/dev/null 2>&1 || true
   wait "$behind" || true
   behind=
   cat "$build/logs/behind.log"
