@@ -173,8 +173,16 @@ mount_device() {
   on_exit "force_unmount '$directory'"
   mount "$@" "$device" "$directory"
 }
-# Something that looks at every new mount (a desktop, an indexer) may hold it for a moment.
-unmount_device() { wait_until 60 umount "$1" || fail "umount $1"; }
+# unmount_device DIRECTORY: returns when the kernel has let go of the device, too. Something that looks at every new mount
+# (a desktop, an indexer) may hold it for a moment, and so may a copy of the mount in a namespace that somebody has just
+# made.
+unmount_device() {
+  local device
+  device=$(awk -v path="$1" '$2 == path { print $1 }' /proc/self/mounts)
+  wait_until 60 umount "$1" || fail "umount $1"
+  [ ! -b "$device" ] || wait_until 60 nobody_has "$device" || fail "$device is in use after umount $1"
+}
+nobody_has() { python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)' "$1" 2>/dev/null; }
 
 # No corruption and no leaks.
 check_clean() {
