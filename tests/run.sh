@@ -160,5 +160,6 @@ for report in "$reports".*; do
   head -n 80 "$report"
   build_failures=$((build_failures + 1))
 done
+shopt -s nullglob  # no tests ran at all
 printf '\n%d s in all, on %d processors\n' "$SECONDS" "$(nproc)"
 python3 tests/run_results.py summary "$build_failures" "$build"/logs/*.json
