@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian 12 packages that penstock is built from ("build") or built, run and tested with ("test").
+# Installs the Debian 12 packages that penstock is built from ("build"), built, run and tested with ("test"), or made into
+# packages with, which are tested, besides ("packages").
 # Does nothing, quickly, where all of them are there.
 set -euo pipefail
 
 case "${1:-}" in
-  build | test) ;;
+  build | test | packages) ;;
   *)
-    echo "usage: ${0##*/} build|test" >&2
+    echo "usage: ${0##*/} build|test|packages" >&2
     exit 2
     ;;
 esac
 
 packages=(g++ meson ninja-build pkg-config libfuse3-dev fuse3 libtbb-dev libcli11-dev nlohmann-json3-dev zlib1g-dev libdeflate-dev
   libzstd-dev scdoc util-linux mount e2fsprogs qemu-utils)
-if [ "$1" = test ]; then
+if [ "$1" != build ]; then
   # qemu-system-common has qemu-storage-daemon; procps and strace look at the daemon from outside.
   packages+=(libgtest-dev libbenchmark-dev systemtap-sdt-dev clang-19 libclang-rt-19-dev clang-format-19 doxygen
     qemu-system-common fio xfsprogs btrfs-progs mmdebstrap attr python3 python3-jsonschema procps strace
     zsh fish git ca-certificates fdisk qemu-system-x86 systemd)
 fi
+if [ "$1" = packages ]; then packages+=(dpkg-dev debhelper fakeroot lintian mandoc); fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -55,7 +55,7 @@ if [[ $halves == *build* ]]; then
   git -c safe.directory='*' clone -q --no-hardlinks "$source_root" "$root/root/penstock"
   step "the README, from the build on"
   began=$EPOCHREALTIME used=$(processor_time)
-  section 'Try it, test it' | grep -v 'tests/demo\|tests/ci\|^apt\|^dpkg' | type_readme /root/penstock
+  section 'Try it, test it' | grep -v 'tests/demo\|tests/run\|^apt\|^dpkg' | type_readme /root/penstock
   three_jobs
   report "$began" "with the build" "$used"
   rm "$work/typed.log"

@@ -184,8 +184,16 @@ mount_device() {
   on_exit "force_unmount '$directory'"
   mount "$@" "$device" "$directory"
 }
-# Something that looks at every new mount (a desktop, an indexer) may hold it for a moment.
-unmount_device() { wait_until 60 umount "$1" || fail "umount $1"; }
+# unmount_device DIRECTORY: returns when the kernel has let go of the device, too. Something that looks at every new mount
+# (a desktop, an indexer) may hold it for a moment, and so may a copy of the mount in a namespace that somebody has just
+# made.
+unmount_device() {
+  local device
+  device=$(awk -v path="$1" '$2 == path { print $1 }' /proc/self/mounts)
+  wait_until 60 umount "$1" || fail "umount $1"
+  [ ! -b "$device" ] || wait_until 60 nobody_has "$device" || fail "$device is in use after umount $1"
+}
+nobody_has() { python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)' "$1" 2>/dev/null; }
 
 # No corruption and no leaks.
 check_clean() {
@@ -245,15 +253,28 @@ with open(sys.argv[3], "wb") as out:
 }
 
 # debian_tree: sets $tree to a Debian root file system made from packages; kept for the other scripts of one run in
-# PENSTOCK_TEST_CACHE.
+# PENSTOCK_TEST_CACHE, where whoever comes while it is made waits for it.
 debian_tree() {
   local cache=${PENSTOCK_TEST_CACHE:-$work}
   tree=$cache/debian-tree
+  (flock 9 && make_debian_tree) 9>"$tree.lock"
+}
+# without_foreign_mounts COMMAND...: for one that makes a namespace: what tests beside this one have mounted must not stay
+# mounted in there.
+without_foreign_mounts() {
+  local forget
+  forget="$(declare -f forget_foreign_mounts); forget_foreign_mounts; exec \"\$@\""
+  if unshare --mount --propagation private true 2>/dev/null; then
+    set -- unshare --mount --propagation private bash -c "$forget" bash "$@"
+  fi
+  "$@"
+}
+make_debian_tree() {
   [ ! -e "$tree.complete" ] || return 0
   local try
   for try in 1 2 3; do
     rm -rf --one-file-system "$tree"
-    if mmdebstrap --quiet --variant=essential --mode=root --aptopt='Acquire::Retries "5"' \
+    if without_foreign_mounts mmdebstrap --quiet --variant=essential --mode=root --aptopt='Acquire::Retries "5"' \
       --dpkgopt=path-exclude=/usr/share/doc/* bookworm "$tree" >"$cache/mmdebstrap.log" 2>&1; then
       touch "$tree.complete"
       return 0

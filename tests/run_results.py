@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What ci.sh asks of meson: the targets of a suite, and the results of all test runs in one line.
+"""What run.sh asks of meson: the targets of a suite, and the results of all test runs in one line.
 
-    ci_results.py targets BUILD-DIRECTORY SUITE     prints the files that the tests of the suite need
-    ci_results.py summary BUILD-FAILURES LOG.json...  prints the logs of what failed, what was skipped, the
+    run_results.py targets BUILD-DIRECTORY SUITE     prints the files that the tests of the suite need
+    run_results.py summary BUILD-FAILURES LOG.json...  prints the logs of what failed, what was skipped, the
                                               fresh seeds that were used, and the counts
 """
 
@@ -36,6 +36,9 @@ def summary(build_failures, logs):
     passed, failed, skipped = 0, build_failures, 0
     for log in logs:
         stage = os.path.basename(log)[: -len(".json")]
+        if os.path.getsize(log) == 0:
+            print(f"\n== FAILED: {stage}: no tests ran")
+            failed += 1
         with open(log) as file:
             for line in file:
                 test = json.loads(line)
