@@ -2,6 +2,7 @@
 #include "cli/format_details.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdlib>
 #include <ctime>
