@@ -45,8 +45,7 @@ constexpr int kStatusVersion = 1;
 // As many requests at a time wait for the disk, beside those that are served: what a fast disk needs to be busy.
 constexpr unsigned kSlotsThatMayBlock = 32;
 
-// The attendant, one slot, and a process that unmounts.
-constexpr unsigned kTasksAtLeast = 3;
+constexpr unsigned kTasksAtLeast = 3;  // the attendant, one slot, and a process that unmounts
 constexpr unsigned kStreamThreads = 4;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
@@ -330,8 +329,7 @@ Result<> Service::quit() {
   }
   TRY(unmount_patiently(*session_));
   // The kernel ends the session with the last mount of it. There may be some in other mount namespaces.
-  constexpr std::chrono::milliseconds kPatience{5000};
-  if (slots_->wait_for_end(kPatience)) return {};
+  if (slots_->wait_for_end(std::chrono::seconds(5))) return {};
   return fail(EBUSY, concat(mount.path,
                             " is unmounted here, but still mounted in another mount namespace; the image "
                             "is closed when that is gone"));

@@ -154,8 +154,8 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   }
   messages.restore();
   fuse_set_log_func(log_from_libfuse);
-  const auto entry = mount_at(read_mounts(), mountpoint.path);
-  if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path, " in /proc/self/mountinfo"));
+  const auto entry = find_mount_at(mountpoint.path);
+  if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path));
   session->entry_ = *entry;
   // While files may still be opened. Only root may, and only Linux with sysfs has it.
   session->read_ahead_ = open(concat("/sys/class/bdi/", entry->device, "/read_ahead_kb").c_str(), O_WRONLY | O_CLOEXEC);

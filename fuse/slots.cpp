@@ -6,6 +6,7 @@
 #include "base/thread_room.hpp"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <new>
@@ -36,7 +37,8 @@ Slots::Slots(Session& session, FileSystem& system, unsigned serving, unsigned bl
     : session_(session),
       system_(system),
       serving_(static_cast<int>(serving)),
-      crew_(serving + blocked, [this] { run_slot(); }) {}
+      // An ordinary user's mount is ended by one more process, which counts like a thread.
+      crew_(serving + blocked, [this] { run_slot(); }, geteuid() != 0) {}
 
 Result<> Slots::run() {
   install_interruption();
@@ -59,6 +61,8 @@ Result<> Slots::run() {
 Result<> Slots::begin() {
   const MutexLock lock(turn_mutex_);
   if (const int number = call_one(); number != 0) return no_thread(number);
+  // At once, so that the first request need not wait until the next is made.
+  static_cast<void>(call_one());
   return {};
 }
 
@@ -71,7 +75,7 @@ void Slots::wait_for_the_end() {
     }
     main_turn_.wait_for(turn_mutex_, kBeforeAskingAgain);
     short_of_threads_ = false;
-    static_cast<void>(call_one());
+    if (lacks_receivers()) static_cast<void>(call_one());
     if (called_ + queued_ > parked_) static_cast<void>(find_parked());
   }
   // A signal may arrive just before the read that it is to interrupt, so it is sent until all loops have ended.
@@ -199,15 +203,19 @@ void Slots::Watch::leaves() noexcept {
 }
 
 void Slots::see_to_receivers() noexcept {
+  if (!lacks_receivers()) return;
+  const MutexLock lock(turn_mutex_);
+  if (lacks_receivers()) static_cast<void>(call_one());
+}
+
+bool Slots::lacks_receivers() const noexcept {
   // With all made, whoever waits gets one in its place at once; before, the last one that waits for a request calls the
   // next when it has got one.
-  if (!all_serving_made_.load(std::memory_order_relaxed) && ready_ > 0) return;
-  const MutexLock lock(turn_mutex_);
-  static_cast<void>(call_one());
+  return active_ < serving_ && (all_serving_made_ || ready_ == 0);
 }
 
 int Slots::call_one() noexcept {
-  if (stopping_ || active_ >= serving_ || (!all_serving_made_ && ready_ > 0)) return 0;
+  if (stopping_ || active_ >= serving_) return 0;
   if (const int number = find_parked(); number != 0) return number;
   ++called_;
   ++active_;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/blocking.hpp"
+#include "base/crew.hpp"
 #include "base/mutex.hpp"
-#include "exec/crew.hpp"
 #include "fuse/session.hpp"
 
 #include <atomic>
@@ -56,7 +56,7 @@ class Slots {
     bool ready = false;  ///< is counted as such
   };
 
-  /// Makes the first slot, the least that there must be.
+  /// Makes the first slot, the least that there must be, and a second if it can.
   [[nodiscard]] Result<> begin();
   /// As long as the system gives fewer threads than are needed, it is asked again now and then.
   void wait_for_the_end();
@@ -64,7 +64,8 @@ class Slots {
   [[nodiscard]] Result<> serve(Watch& watch);
   /// A slot was ready, and is not any more: whether another has to take its place.
   void see_to_receivers() noexcept;
-  /// Where too few are active, one of the parked receives, or a new one. 0, or errno when there is none.
+  [[nodiscard]] bool lacks_receivers() const noexcept;
+  /// Unless enough are active, one of the parked receives, or a new one. 0, or errno when there is none.
   int call_one() noexcept REQUIRES(turn_mutex_);
   /// Sees that one is parked that nobody has asked for yet. 0, or errno when there is none.
   [[nodiscard]] int find_parked() noexcept REQUIRES(turn_mutex_);

@@ -19,6 +19,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -87,6 +88,22 @@ FlagKind kind_of_mount_flag(const CLI::App& app, const std::string& name) {
   return flag->get_items_expected_max() > 0 ? FlagKind::value : FlagKind::plain;
 }
 
+/// All, in the order of --help, or the one that was named: setting up the others takes longer than many a command.
+void add_commands(CLI::App& app, Command& chosen, std::string_view named) {
+  using Add = void (*)(CLI::App&, Command&);
+  constexpr std::pair<std::string_view, Add> kCommands[] = {
+      {"mount", add_mount},     {"umount", add_umount}, {"attach", add_attach}, {"detach", add_detach},
+      {"status", add_status},   {"stream", add_stream}, {"trace", add_trace},   {"create", add_create},
+      {"info", add_info},       {"map", add_map},       {"check", add_check},   {"compare", add_compare},
+      {"convert", add_convert}, {"rebase", add_rebase}, {"commit", add_commit}, {"measure", add_measure},
+      {"resize", add_resize},   {"io", add_io},
+  };
+  for (const auto& [name, add] : kCommands) {
+    if (name == named) return add(app, chosen);
+  }
+  for (const auto& [name, add] : kCommands) add(app, chosen);
+}
+
 int run(int count, char** arguments) {
   CLI::App app("Presents a layered disk image as one flat raw file.", "penstock");
   app.set_version_flag("--version", version_text);
@@ -96,28 +113,10 @@ int run(int count, char** arguments) {
   app.add_option("--print-completion", completion_shell)->group("");
   app.require_subcommand(0, 1);
   Command chosen;
-  // One line a subcommand, in the order of --help.
-  add_mount(app, chosen);
-  add_umount(app, chosen);
-  add_attach(app, chosen);
-  add_detach(app, chosen);
-  add_status(app, chosen);
-  add_stream(app, chosen);
-  add_trace(app, chosen);
-  add_create(app, chosen);
-  add_info(app, chosen);
-  add_map(app, chosen);
-  add_check(app, chosen);
-  add_compare(app, chosen);
-  add_convert(app, chosen);
-  add_rebase(app, chosen);
-  add_commit(app, chosen);
-  add_measure(app, chosen);
-  add_resize(app, chosen);
-  add_io(app, chosen);
   std::vector<std::string> words(arguments, arguments + count);
   const HelperRole role = helper_role(count > 0 ? words.front() : "");
   if (count > 0) words.erase(words.begin());
+  add_commands(app, chosen, role == HelperRole::mount ? "mount" : words.empty() ? "" : words.front());
   if (role == HelperRole::umount) return run_umount_helper(words);
   if (role == HelperRole::mount) {
     const auto call = read_mount_call(words, [&app](const std::string& name) { return kind_of_mount_flag(app, name); });

@@ -113,6 +113,9 @@ class Penstock(Target):
     def open(self):
         self.file = self.point()
         run(self.tools["penstock"], "mount", "-f", self.format, *self.flags, self.image, self.file)
+        self.find_daemon()
+
+    def find_daemon(self):
         # Field pid of the status, by way of the attribute that names the control socket.
         out = subprocess.check_output([self.tools["penstock"], "status", "--json", self.file], text=True)
         self.pids = [int(out.split('"pid":')[1].split(",")[0].split("}")[0])]

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is not measured with fio: the time until a mount answers, the rate of punches, the memory of a huge image."""
+"""What is not measured with fio: the time until a mount answers, what idle mounts cost, the rate of punches, the memory
+of a huge image."""
 
 import ctypes
 import os
 import statistics
 import time
 
-from targets import Penstock, Qemu
+from targets import Penstock, Qemu, run
 from workloads import WORKLOADS, fio, verdict
 
 # What is asked of penstock: until the first byte of any image, how much later that of a huge one may come, and memory.
 FIRST_BYTE_MS, FIRST_BYTE_MORE_MS, PEAK_MIB = 50, 10, 64
+# Of overlays on one base, which nobody uses: how many are mounted, the time for all, and what each may have.
+IDLE_MOUNTS, IDLE_MOUNTS_S, IDLE_THREADS, IDLE_MIB = 100, 3, 8, 5
 PUNCH_HOLE, ZERO_RANGE, KEEP_SIZE = 2, 16, 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -34,6 +37,39 @@ class PenstockOnlyMount(Penstock):
         self.file = self.point()
         os.spawnv(os.P_WAIT, self.tools["penstock"],
                   [self.tools["penstock"], "mount", "-f", self.format, self.image, self.file])
+
+
+def idle_mounts(base, folder, tools):
+    """Seconds to mount them one after the other; then threads and MiB of each, with its helper process."""
+    views = []
+    for number in range(IDLE_MOUNTS):
+        image = os.path.join(folder, f"idle-{number}.qcow2")
+        run(tools["penstock"], "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", image)
+        views.append(PenstockOnlyMount(image, "qcow2", folder, tools))
+    begin = time.monotonic()
+    for view in views:
+        view.open()
+    seconds = time.monotonic() - begin
+    threads = kibibytes = 0
+    for view in views:
+        view.find_daemon()
+        daemon = view.pids[0]
+        for pid in [daemon, *children(daemon)]:
+            threads += len(os.listdir(f"/proc/{pid}/task"))
+            with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
+                kibibytes += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    for view in views:
+        view.close()
+        os.unlink(view.image)
+    return seconds, threads / IDLE_MOUNTS, kibibytes / 1024 / IDLE_MOUNTS
+
+
+def children(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            found += [int(child) for child in file.read().split()]
+    return found
 
 
 def zeroing_rate(target, mode, image, images, folder, tools):
@@ -90,6 +126,13 @@ def run_all(images, folder, tools, rounds, only, full):
             found.setdefault("penstock", []).append(first_byte(PenstockOnlyMount, image, folder, tools))
             found.setdefault("qemu", []).append(first_byte(Qemu, image, folder, tools))
         most = min(most, row(name, "ms", found, most) + FIRST_BYTE_MORE_MS)
+    name = f"{IDLE_MOUNTS} idle mounts"
+    if wanted(name):
+        taken = [idle_mounts(images.get("huge 1G"), folder, tools) for _ in range(rounds)]
+        for number, (what, unit, most) in enumerate((("to mount them", "s", IDLE_MOUNTS_S),
+                                                     ("threads of each", "", IDLE_THREADS),
+                                                     ("memory of each", "MiB", IDLE_MIB))):
+            row(f"{name}, {what}", unit, {"penstock": [values[number] for values in taken]}, most)
     for name, mode in (("punch 64 KiB", PUNCH_HOLE), ("zero range 64 KiB", ZERO_RANGE)):
         if wanted(name):
             found = {}

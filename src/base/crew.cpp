@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "exec/crew.hpp"
+#include "base/crew.hpp"
 
 #include <signal.h>
 
@@ -13,9 +13,14 @@ namespace {
 // a whole one for the first byte.
 constexpr std::size_t kStackBytes = 1U << 20U;
 
+void* wait_until_free(void* gate) {
+  const MutexLock lock(*static_cast<Mutex*>(gate));
+  return nullptr;
+}
+
 }  // namespace
 
-Crew::Crew(unsigned most, std::function<void()> work) : most_(most), work_(std::move(work)) {
+Crew::Crew(unsigned most, std::function<void()> work, bool spare) : most_(most), spare_(spare), work_(std::move(work)) {
   const MutexLock lock(mutex_);
   threads_.reserve(most);
 }
@@ -40,13 +45,30 @@ int Crew::add() noexcept {
   int error = EBUSY;
   {
     const MutexLock lock(mutex_);
-    if (threads_.size() < most_) {
-      pthread_t thread{};
-      error = pthread_create(&thread, &attributes, run, this);
-      if (error == 0) threads_.push_back(thread);  // there is room
-    }
+    if (threads_.size() < most_) error = spare_ ? start_beside_another(attributes) : start(attributes);
   }
   pthread_attr_destroy(&attributes);
+  return error;
+}
+
+int Crew::start(const pthread_attr_t& attributes) noexcept {
+  pthread_t thread{};
+  const int error = pthread_create(&thread, &attributes, run, this);
+  if (error == 0) threads_.push_back(thread);  // there is room
+  return error;
+}
+
+int Crew::start_beside_another(const pthread_attr_t& attributes) noexcept {
+  pthread_t another{};
+  Mutex gate;
+  int error = 0;
+  {
+    const MutexLock lock(gate);
+    error = pthread_create(&another, &attributes, wait_until_free, &gate);
+    if (error != 0) return error;
+    error = start(attributes);
+  }
+  pthread_join(another, nullptr);
   return error;
 }
 

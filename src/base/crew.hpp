@@ -17,8 +17,9 @@ namespace penstock {
 /// A new one inherits what the thread that made it may do. Threads: add() and interrupt() on any; the rest on one.
 class Crew {
  public:
-  /// At most `most` threads, each of which runs `work` once. `work` must not throw.
-  Crew(unsigned most, std::function<void()> work);
+  /// At most `most` threads, each of which runs `work` once. `work` must not throw. `spare`: none is added that would
+  /// be the last that the system gives, for somebody needs one more to end all this.
+  Crew(unsigned most, std::function<void()> work, bool spare = false);
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
   /// Waits for the end of all.
@@ -33,8 +34,11 @@ class Crew {
 
  private:
   static void* run(void* crew);
+  [[nodiscard]] int start(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
+  [[nodiscard]] int start_beside_another(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
 
   const unsigned most_;
+  const bool spare_;
   const std::function<void()> work_;
   Mutex mutex_;
   std::vector<pthread_t> threads_ GUARDED_BY(mutex_);
