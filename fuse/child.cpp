@@ -32,13 +32,16 @@ Result<Child> start_child(std::string_view purpose, void (*serve)(int socket, co
   return Child{.process = process, .socket = ends[0]};
 }
 
-void let_go_of_everything_but(int socket) {
+void let_go_of_everything_but(std::initializer_list<int> sockets) {
   const int null = open("/dev/null", O_RDWR);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
-  const auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
-  const auto own = static_cast<unsigned>(socket);
-  if (own > first) close_range(first, own - 1, 0);
-  close_range(own + 1, ~0U, 0);
+  auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
+  for (const int socket : sockets) {
+    const auto own = static_cast<unsigned>(socket);
+    if (own > first) close_range(first, own - 1, 0);
+    first = own + 1;
+  }
+  close_range(first, ~0U, 0);
   static_cast<void>(!chdir("/"));
 }
 

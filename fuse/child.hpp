@@ -4,6 +4,7 @@
 
 #include <penstock/error.hpp>
 
+#include <initializer_list>
 #include <string_view>
 
 #include <sys/types.h>
@@ -21,6 +22,7 @@ struct Child {
                                         const void* argument = nullptr);
 
 /// In the child. Whoever waits for the end of a pipe, a lock or a mount of the daemon's must not wait for it.
-void let_go_of_everything_but(int socket);
+/// `sockets`: in ascending order.
+void let_go_of_everything_but(std::initializer_list<int> sockets);
 
 }  // namespace penstock::fuse

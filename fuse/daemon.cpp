@@ -105,7 +105,8 @@ Result<std::optional<int>> Daemon::detach() {
     static_cast<void>(exit_status_of(child));
     return 128 + forwarded_signal;
   }
-  if (got == 1) return EXIT_SUCCESS;
+  // Who waits for this process has waited long enough: nothing of it is left to be put in order.
+  if (got == 1) _exit(EXIT_SUCCESS);
   return exit_status_of(child);
 }
 

@@ -9,9 +9,9 @@
 
 namespace penstock::fuse {
 
-/// States: made -> detach(): the parent waits, the child works -> ready() in the child: the parent returns 0, the child
-/// has left its terminal. A child that ends before is reported by its own error line and exit status.
-/// Threads: detach() while the process has one; ready() on any, once.
+/// States: made -> detach(): the parent waits, the child works -> ready() in the child: the parent ends with 0, the
+/// child has left its terminal. A child that ends before is reported by its own error line and exit status. Threads:
+/// detach() while the process has one; ready() on any, once.
 class Daemon {
  public:
   Daemon() = default;
@@ -19,7 +19,8 @@ class Daemon {
   Daemon& operator=(const Daemon&) = delete;
   ~Daemon();
 
-  /// Forks. In the parent: waits and gives the exit status. In the child: gives nothing.
+  /// Forks. In the parent: waits and ends when the child is ready, else gives the exit status. In the child: gives
+  /// nothing.
   [[nodiscard]] Result<std::optional<int>> detach();
   /// In the child: the parent is told, then standard streams and inherited files go, the working directory becomes "/",
   /// and log lines go to syslog(3). False: the parent is gone, told to end by somebody who believes that nothing is

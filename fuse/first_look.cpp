@@ -2,49 +2,59 @@
 #include "fuse/first_look.hpp"
 
 #include "base/text.hpp"
-#include "fuse/child.hpp"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <climits>
 
 namespace penstock::fuse {
 
-Result<std::unique_ptr<FirstLook>> FirstLook::prepare(const std::string& path) {
-  const Child child = TRY(start_child(
-      "look at the view",
-      [](int socket, const void* where) { look(static_cast<const std::string*>(where)->c_str(), socket); }, &path));
-  return std::unique_ptr<FirstLook>(new FirstLook(child.socket, child.process, path));
+namespace {
+
+/// How many bytes have come; 0: the other side has ended.
+std::size_t receive(int socket, void* room, std::size_t bytes) noexcept {
+  ssize_t got = 0;
+  while ((got = recv(socket, room, bytes, 0)) < 0 && errno == EINTR) continue;
+  return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
 
-void FirstLook::look(const char* path, int socket) {
-  let_go_of_everything_but(socket);
-  char word = 0;
-  ssize_t got = 0;
-  while ((got = recv(socket, &word, 1, 0)) < 0 && errno == EINTR) continue;
-  if (got != 1) _exit(0);
-  struct stat attributes{};
-  const int number = stat(path, &attributes) == 0 ? 0 : errno;
-  static_cast<void>(send(socket, &number, sizeof number, MSG_NOSIGNAL));
-  _exit(0);
+}  // namespace
+
+Result<std::unique_ptr<FirstLook>> FirstLook::prepare(int socket, const std::string& path) {
+  std::unique_ptr<FirstLook> out(new FirstLook(socket, path));
+  if (send(socket, path.c_str(), path.size() + 1, MSG_NOSIGNAL) < 0) {
+    return system_failure("cannot tell the helper process of the mount what to look at");
+  }
+  return out;
 }
 
 FirstLook::~FirstLook() {
   close(socket_);
-  while (waitpid(child_, nullptr, 0) < 0 && errno == EINTR) continue;
 }
 
 Result<> FirstLook::take() {
-  int number = EIO;  // it was killed
-  if (send(socket_, "l", 1, MSG_NOSIGNAL) == 1) {
-    while (recv(socket_, &number, sizeof number, 0) < 0 && errno == EINTR) continue;
+  int number = 0;
+  if (send(socket_, "l", 1, MSG_NOSIGNAL) != 1 || receive(socket_, &number, sizeof number) != sizeof number) {
+    number = EIO;  // it was killed
   }
   // Permissions may keep even its owner out; then the kernel has answered, but the daemon had to be asked before.
   if (number == 0 || number == EACCES) return {};
   return system_failure(concat("the view ", path_, " cannot be read"), number);
+}
+
+void look_when_told(int socket) noexcept {
+  std::array<char, 2 * PATH_MAX> path{};
+  char word = 0;
+  if (receive(socket, path.data(), path.size() - 1) != 0 && receive(socket, &word, 1) == 1) {
+    struct stat attributes{};
+    const int number = stat(path.data(), &attributes) == 0 ? 0 : errno;
+    static_cast<void>(send(socket, &number, sizeof number, MSG_NOSIGNAL));
+  }
+  close(socket);
 }
 
 }  // namespace penstock::fuse

@@ -7,18 +7,15 @@
 #include <memory>
 #include <string>
 
-#include <sys/types.h>
-
 namespace penstock::fuse {
 
-/// Asks for the attributes of the view, as anybody else would, from a process of its own. No thread of the daemon may
-/// ask: if the daemon died meanwhile, it would wait for the end of that thread, which waits for an answer of the
-/// daemon, for ever, with the image locked.
+/// Asks for the attributes of the view, as anybody else would, from a process beside the daemon. No thread of the
+/// daemon may ask: if the daemon died meanwhile, it would wait for the end of that thread, which waits for an answer of
+/// the daemon, for ever, with the image locked.
 class FirstLook {
  public:
-  /// The process is made before the mount, so that it has nothing that belongs to the connection with the kernel, which
-  /// must end with the daemon. The calling thread must be the only one.
-  [[nodiscard]] static Result<std::unique_ptr<FirstLook>> prepare(const std::string& path);
+  /// `socket`: to look_when_told(); it is closed with this. The path is told now, before the daemon shuts itself in.
+  [[nodiscard]] static Result<std::unique_ptr<FirstLook>> prepare(int socket, const std::string& path);
   FirstLook(const FirstLook&) = delete;
   FirstLook& operator=(const FirstLook&) = delete;
   ~FirstLook();
@@ -27,12 +24,14 @@ class FirstLook {
   [[nodiscard]] Result<> take();
 
  private:
-  FirstLook(int socket, pid_t child, std::string path) : socket_(socket), child_(child), path_(std::move(path)) {}
-  [[noreturn]] static void look(const char* path, int socket);
+  FirstLook(int socket, std::string path) : socket_(socket), path_(std::move(path)) {}
 
   const int socket_;
-  const pid_t child_;
   const std::string path_;
 };
+
+/// The other end's work, in the process beside the daemon, which has nothing that belongs to the connection with the
+/// kernel: that must end with the daemon. Looks once, at the path that it is told first.
+void look_when_told(int socket) noexcept;
 
 }  // namespace penstock::fuse

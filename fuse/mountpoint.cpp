@@ -122,6 +122,18 @@ std::optional<MountEntry> mount_at(const std::vector<MountEntry>& mounts, std::s
   return std::nullopt;
 }
 
+std::optional<MountEntry> find_mount_at(const std::string& path) {
+  struct statx facts{};
+  const bool told =
+      statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_MNT_ID, &facts) == 0 &&
+      (facts.stx_mask & STATX_MNT_ID) != 0 && (facts.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+  // The list is as long as there are mounts.
+  if (!told) return mount_at(read_mounts(), path);
+  if ((facts.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0) return std::nullopt;
+  return MountEntry{
+      .id = facts.stx_mnt_id, .path = path, .device = concat(facts.stx_dev_major, ":", facts.stx_dev_minor)};
+}
+
 std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, const MountEntry& mount) {
   for (const MountEntry& entry : mounts) {
     if (entry.id == mount.id && entry.device == mount.device) return entry;
@@ -149,7 +161,7 @@ Result<Mountpoint> find_mountpoint(const std::string& name) {
   if (below.f_type == PROC_SUPER_MAGIC) {
     return fail(EINVAL, concat("mountpoint ", name, ": belongs to the kernel's list of processes; name another"));
   }
-  if (mount_at(read_mounts(), out.path)) {
+  if (find_mount_at(out.path)) {
     return fail(EBUSY, concat("mountpoint ", name, ": something is mounted here already; unmount it or name another"));
   }
   return out;

@@ -39,6 +39,9 @@ struct MountEntry {
 [[nodiscard]] std::vector<MountEntry> read_mounts();
 /// The mount that is seen at `path`: the last of those made there.
 [[nodiscard]] std::optional<MountEntry> mount_at(const std::vector<MountEntry>& mounts, std::string_view path);
+/// The same, from the kernel at once where it can say so; a file system that was just mounted is not asked.
+/// Source: statx(2), STATX_MNT_ID and STATX_ATTR_MOUNT_ROOT.
+[[nodiscard]] std::optional<MountEntry> find_mount_at(const std::string& path);
 /// `mount` as it is now: it may have been moved. Id and device together tell it from one that came after it.
 [[nodiscard]] std::optional<MountEntry> find_again(const std::vector<MountEntry>& mounts, const MountEntry& mount);
 

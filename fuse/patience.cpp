@@ -4,6 +4,8 @@
 #include "base/memory.hpp"
 
 #include <chrono>
+#include <new>
+#include <optional>
 #include <thread>
 
 namespace penstock::fuse {
@@ -20,6 +22,9 @@ Result<> unmount_patiently(const Session& session) {
 }
 
 Result<> close_patiently(Image& image) {
+  // Nothing was changed, so next to nothing is written: no reserve of memory is set aside for that.
+  std::optional<MustHaveMemory> unchanged;
+  if (MustHaveMemory::never_needed()) unchanged.emplace(std::nothrow);
   constexpr int kTries = 50;
   constexpr std::chrono::milliseconds kPause{100};
   for (int i = 0; i < kTries; ++i) {

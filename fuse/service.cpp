@@ -10,7 +10,6 @@
 #include "control/server.hpp"
 #include "control/stream_job.hpp"
 #include "fuse/disk_picture.hpp"
-#include "fuse/first_look.hpp"
 #include "fuse/patience.hpp"
 #include "fuse/report.hpp"
 #include "fuse/sandbox.hpp"
@@ -46,8 +45,9 @@ constexpr int kStatusVersion = 1;
 
 // As many requests at a time wait for the disk, beside those that are served: what a fast disk needs to be busy.
 constexpr unsigned kSlotsThatMayBlock = 32;
-// The attendant, and what streams.
-constexpr unsigned kOtherThreads = 4;
+
+constexpr unsigned kTasksAtLeast = 3;  // the attendant, one slot, and a process that unmounts
+constexpr unsigned kStreamThreads = 4;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
@@ -59,7 +59,8 @@ Result<Descriptor> catch_signals() {
 }
 
 /// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
-/// signals, the main thread waits for the slots and then closes the image. The attendant never outlives the session.
+/// signals, the main thread makes slots, waits for their end and then closes the image. The attendant never outlives
+/// the session.
 class Service {
  public:
   Service(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter,
@@ -82,11 +83,14 @@ class Service {
   Result<std::vector<LayerInfo>> layers();
   Result<Json> status();
   Result<Json> cells(const Json& arguments);
+  bool begins_to_stream() const;
   Result<> start_streaming();
   Result<> start_tracing();
   /// How the mount ended, for whoever asked for it.
   Json describe(const control::StreamJob::Outcome& outcome) const;
   Result<> serve_until_unmounted(const Ready& ready);
+  /// The attendant's: the first look at the view, then commands and signals.
+  void attend(const Ready& ready);
   /// With the writeback cache: tells the kernel the size where it does not know it, at once and after every write
   /// behind the end, which it would else take for data that the disk has.
   Result<> keep_size_known();
@@ -106,8 +110,7 @@ class Service {
   std::unique_ptr<View> view_;
   std::unique_ptr<FileSystem> system_;
   unsigned serving_ = 0;  ///< slots that work at the same time
-  std::unique_ptr<Executor> executor_;
-  std::unique_ptr<FirstLook> first_look_;  ///< waited for after the session, which may have to end first
+  std::unique_ptr<FirstLook> first_look_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Slots> slots_;
   std::unique_ptr<control::StreamJob> stream_;
@@ -121,7 +124,9 @@ class Service {
 Result<> Service::start() {
   const bool read_only = !image_->writable();
   serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
-  TRY(check_thread_room(serving_ + kSlotsThatMayBlock + kOtherThreads));
+  TRY(check_memory_room());
+  // An ordinary user's mount is ended by another process (fusermount3): not mounted where it could not be had.
+  if (geteuid() != 0) TRY(check_thread_room(kTasksAtLeast + (begins_to_stream() ? kStreamThreads : 0)));
   control_ = TRY(control::Server::open(options_.version));
   TRY(start_tracing());
   ViewOptions view{.discard = options_.discard,
@@ -151,12 +156,11 @@ Result<> Service::start() {
                                               options_.mount.max_read,
                                               options_.mount.max_write,
                                               options_.mount.writeback});
-  first_look_ = TRY(FirstLook::prepare(view_path()));
+  first_look_ = TRY(unmounter_.prepare_first_look(view_path()));
   session_ = TRY(mount_session(*system_, *image_, layers_, options_, unmounter_, serving_));
   shut_in();
-  if (trace_) trace_->start();
-  executor_ = make_request_executor(serving_ + kSlotsThatMayBlock);
-  slots_ = std::make_unique<Slots>(*session_, *system_, *executor_, serving_);
+  if (trace_) TRY(or_no_thread([this] { trace_->start(); }));
+  slots_ = std::make_unique<Slots>(*session_, *system_, serving_, kSlotsThatMayBlock);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);
   add_commands();
   TRY(start_streaming());
@@ -250,10 +254,13 @@ Result<> Service::start_tracing() {
   return {};
 }
 
+bool Service::begins_to_stream() const {
+  return options_.stream.value_or(image_->auto_start().stream && image_->writable());
+}
+
 Result<> Service::start_streaming() {
-  const auto remembered = image_->auto_start();
-  if (options_.copy_on_read.value_or(remembered.copy_on_read)) image_->set_copy_on_read(true);
-  if (!options_.stream.value_or(remembered.stream && image_->writable())) return {};
+  if (options_.copy_on_read.value_or(image_->auto_start().copy_on_read)) image_->set_copy_on_read(true);
+  if (!begins_to_stream()) return {};
   auto started = stream_->start(options_.streaming);
   if (started) return {};
   const auto problem = started.error().in(printable(layers_.front().path));
@@ -323,17 +330,10 @@ Result<> Service::quit() {
   }
   TRY(unmount_patiently(*session_));
   // The kernel ends the session with the last mount of it. There may be some in other mount namespaces.
-  constexpr std::chrono::seconds kPatience{5};
-  const auto give_up = std::chrono::steady_clock::now() + kPatience;
-  while (!session_->is_gone() && !slots_->was_stopped()) {
-    if (std::chrono::steady_clock::now() > give_up) {
-      return fail(EBUSY, concat(mount.path,
-                                " is unmounted here, but still mounted in another mount namespace; the image "
-                                "is closed when that is gone"));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return {};
+  if (slots_->wait_for_end(std::chrono::seconds(5))) return {};
+  return fail(EBUSY, concat(mount.path,
+                            " is unmounted here, but still mounted in another mount namespace; the image "
+                            "is closed when that is gone"));
 }
 
 void Service::on_signal() {
@@ -366,27 +366,30 @@ Result<> Service::announce_size() const {
   return session_->announce_size(system_->name, view_->size());
 }
 
+void Service::attend(const Ready& ready) {
+  auto answers = first_look_->take();
+  first_look_.reset();
+  if (answers) answers = keep_size_known();
+  if (!answers) {
+    probe_failure_ = std::move(answers).error();
+    slots_->stop();
+    return;
+  }
+  session_->read_further_ahead();
+  if (!ready(view_path())) {
+    probe_failure_ = Error(ECANCELED, "interrupted while mounting");
+    slots_->stop();
+    return;
+  }
+  log_line(LogLevel::info, concat(printable(layers_.front().path), ": mounted at ", printable(view_path())));
+  log_line(LogLevel::info, concat(printable(layers_.front().path), ": ",
+                                  describe_way(*session_, *system_, options_.mount, is_on_network(layers_))));
+  control_->run();
+}
+
 Result<> Service::serve_until_unmounted(const Ready& ready) {
-  std::jthread attendant([this, &ready] {
-    auto answers = first_look_->take();
-    first_look_.reset();
-    if (answers) answers = keep_size_known();
-    if (!answers) {
-      probe_failure_ = std::move(answers).error();
-      slots_->stop();
-      return;
-    }
-    session_->read_further_ahead();
-    if (!ready(view_path())) {
-      probe_failure_ = Error(ECANCELED, "interrupted while mounting");
-      slots_->stop();
-      return;
-    }
-    log_line(LogLevel::info, concat(printable(layers_.front().path), ": mounted at ", printable(view_path())));
-    log_line(LogLevel::info, concat(printable(layers_.front().path), ": ",
-                                    describe_way(*session_, *system_, options_.mount, is_on_network(layers_))));
-    control_->run();
-  });
+  std::jthread attendant;
+  TRY(or_no_thread([&] { attendant = std::jthread([this, &ready] { attend(ready); }); }));
   auto served = slots_->run();
   const bool dead = served && !slots_->was_stopped() && session_->left_dead_mount();
   // Before the attendant is joined: it may wait for an answer of the file system.

@@ -92,32 +92,16 @@ using protocol::kPage;
 constexpr std::size_t kBeforeData = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 constexpr std::size_t kReceiveBytes = kPage + kTransferMax;
 
-/// Where a slot's reads go before they are sent; its thread keeps it for the next request.
-std::span<std::byte> read_buffer(std::size_t size) {
-  struct Free {
-    void operator()(std::byte* bytes) const { std::free(bytes); }
-  };
-  thread_local std::unique_ptr<std::byte, Free> bytes;
-  thread_local std::size_t room = 0;
-  if (room < size) {
-    room = 0;
-    // Page-aligned: host storage opened with O_DIRECT needs no bounce buffer.
-    bytes.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, align_up(size, kPage))));
-    if (!bytes) throw std::bad_alloc();
-    room = size;
-  }
-  return {bytes.get(), size};
-}
-
 /// One that was read from the device, and is answered there.
 class DeviceRequest final : public Request {
  public:
-  DeviceRequest(int device, std::span<const std::byte> bytes) : device_(device) {
+  DeviceRequest(int device, std::span<const std::byte> bytes, ReceiveBuffer& buffer)
+      : device_(device), buffer_(buffer) {
     std::memcpy(&header_, bytes.data(), sizeof header_);
     fixed_ = bytes.subspan(sizeof header_);
   }
 
-  std::span<std::byte> room(std::size_t size) override { return read_buffer(size); }
+  std::span<std::byte> room(std::size_t size) override { return buffer_.answer(size); }
 
  private:
   void send(int number, std::span<const std::byte> bytes) override {
@@ -134,6 +118,7 @@ class DeviceRequest final : public Request {
   }
 
   const int device_;
+  ReceiveBuffer& buffer_;
 };
 
 std::string libfuse_options(const MountOptions& options, const std::string& source, bool read_only) {
@@ -169,8 +154,8 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   }
   messages.restore();
   fuse_set_log_func(log_from_libfuse);
-  const auto entry = mount_at(read_mounts(), mountpoint.path);
-  if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path, " in /proc/self/mountinfo"));
+  const auto entry = find_mount_at(mountpoint.path);
+  if (!entry) return fail(EIO, concat("cannot find the mount at ", mountpoint.path));
   session->entry_ = *entry;
   // While files may still be opened. Only root may, and only Linux with sysfs has it.
   session->read_ahead_ = open(concat("/sys/class/bdi/", entry->device, "/read_ahead_kb").c_str(), O_WRONLY | O_CLOEXEC);
@@ -222,17 +207,29 @@ std::span<std::byte> ReceiveBuffer::bytes() noexcept {
   return std::span(room_, kReceiveBytes).subspan(kPage - kBeforeData);
 }
 
+std::span<std::byte> ReceiveBuffer::answer(std::size_t size) {
+  if (answer_bytes_ < size) {
+    answer_bytes_ = 0;
+    std::free(answer_room_);
+    answer_room_ = static_cast<std::byte*>(std::aligned_alloc(kPage, align_up(size, kPage)));
+    if (answer_room_ == nullptr) throw std::bad_alloc();
+    answer_bytes_ = size;
+  }
+  return {answer_room_, size};
+}
+
 ReceiveBuffer::~ReceiveBuffer() {
+  std::free(answer_room_);
   std::free(room_);
 }
 
-Result<bool> Session::receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
-                              const std::function<bool()>& goes_on) {
-  while (!stopping.load(std::memory_order_relaxed) && goes_on()) {
+Result<bool> Session::receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping, Receiver& receiver) {
+  while (!stopping.load(std::memory_order_relaxed) && receiver.receives_on()) {
     const auto bytes = buffer.bytes();
     const ssize_t got = bytes.empty() ? -1 : ::read(device_, bytes.data(), bytes.size());
     if (got >= static_cast<ssize_t>(sizeof(fuse_in_header))) {
-      DeviceRequest request(device_, bytes.first(static_cast<std::size_t>(got)));
+      receiver.received();
+      DeviceRequest request(device_, bytes.first(static_cast<std::size_t>(got)), buffer);
       serve_request(system_, request);
       continue;
     }

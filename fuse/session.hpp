@@ -10,14 +10,13 @@
 #include "fuse/unmounter.hpp"
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 
 namespace penstock::fuse {
 
-/// Where one thread's requests arrive; the room is made at the first.
+/// Where one thread's requests arrive and its answers are made; room is made when it is first used.
 class ReceiveBuffer {
  public:
   ReceiveBuffer() = default;
@@ -26,9 +25,28 @@ class ReceiveBuffer {
   ~ReceiveBuffer();
   /// Empty when there is no memory.
   [[nodiscard]] std::span<std::byte> bytes() noexcept;
+  /// Page-aligned: host storage opened with O_DIRECT needs no bounce buffer.
+  [[nodiscard]] std::span<std::byte> answer(std::size_t size);
 
  private:
   std::byte* room_ = nullptr;
+  std::byte* answer_room_ = nullptr;
+  std::size_t answer_bytes_ = 0;
+};
+
+/// Told by Session::receive(), on its thread.
+class Receiver {
+ public:
+  Receiver() = default;
+  Receiver(const Receiver&) = delete;
+  Receiver& operator=(const Receiver&) = delete;
+  /// Before each wait for a request: whether it is to wait for one more.
+  [[nodiscard]] virtual bool receives_on() noexcept = 0;
+  /// A request has come, and is about to be served.
+  virtual void received() noexcept = 0;
+
+ protected:
+  ~Receiver() = default;
 };
 
 /// What is used of what only some kernels have.
@@ -67,9 +85,8 @@ class Session {
   [[nodiscard]] Result<int> share_file(int file) const;
 
   /// Serves requests until the file system is unmounted (false), `stopping` is set and a signal interrupts the wait, or
-  /// `goes_on`, asked after each request, says no. Errors: why the device cannot be read.
-  [[nodiscard]] Result<bool> receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping,
-                                     const std::function<bool()>& goes_on);
+  /// `receiver` does not receive on. Errors: why the device cannot be read.
+  [[nodiscard]] Result<bool> receive(ReceiveBuffer& buffer, const std::atomic<bool>& stopping, Receiver& receiver);
   /// As fuse::unmount(). Any thread.
   [[nodiscard]] Result<> unmount(Unmount how) const;
   /// Writes out pages that were changed through mappings, while the slots serve. Any thread.

@@ -3,77 +3,105 @@
 #pragma once
 
 #include "base/blocking.hpp"
+#include "base/crew.hpp"
 #include "base/mutex.hpp"
 #include "fuse/session.hpp"
 
-#include <penstock/executor.hpp>
-
-#include <pthread.h>
-
 #include <atomic>
+#include <chrono>
 #include <optional>
-#include <set>
 
 namespace penstock::fuse {
 
-/// Runs the session's receive loop on slots of an executor: on `serving` of them at a time, since more would only take
-/// the cores from each other. A slot that waits for a disk does not count: one of the others, which are parked, takes
-/// its place meanwhile, so that the disk gets as many requests at a time as the kernel has, while what the page cache
-/// holds is served without handing anything over. Where requests come over io_uring, the slots serve those that wait
-/// for a disk, and what still comes by the device. Threads: run() on one thread, stop() on any other.
+/// Runs the session's receive loop on threads of its own, slots, which are made when they are needed. Of those that
+/// have a request or wait for one, `serving` work at a time, since more would only take the cores from each other. A
+/// slot that waits for a disk does not count: another, which was parked or is made now, takes its place meanwhile, so
+/// that the disk gets as many requests at a time as the kernel has, while what the page cache holds is served without
+/// handing anything over. Where requests come over io_uring, the slots serve those that wait for a disk, and what still
+/// comes by the device. Threads: run() on one thread, stop() on any other.
+///
+/// A slot is one of: parked (waits until it is needed; or serves what was handed on), ready (waits for a request, or is
+/// on its way to), serving, blocked (serving, but waiting for a disk). Active: ready or serving.
 class Slots {
  public:
-  Slots(Session& session, FileSystem& system, Executor& executor, unsigned serving)
-      : session_(session), system_(system), executor_(executor), serving_(static_cast<int>(serving)) {}
+  /// At most `serving` and `blocked` slots.
+  Slots(Session& session, FileSystem& system, unsigned serving, unsigned blocked);
 
   /// Serves until the file system is unmounted or stop() was called. When one loop fails, all end.
-  /// Errors: the first failure.
+  /// Errors: the first failure, or that the system does not give one thread. With fewer than there could be it serves.
   [[nodiscard]] Result<> run();
-  /// Has a parked slot serve a request that would keep its receiver waiting. False: all end, it is the caller's still.
+  /// Has another thread serve a request that would keep its receiver waiting. False: it is the caller's still, since
+  /// all end or no thread can be had.
   [[nodiscard]] bool hand_on(Request& request);
   /// Ends all loops that wait for a request, and the others once they have answered. Returns at once.
   void stop();
   [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
+  /// Until the loops end, for whatever reason, but no longer than `patience`: whether they do. Any thread but theirs.
+  [[nodiscard]] bool wait_for_end(std::chrono::milliseconds patience);
 
  private:
-  /// One slot's: sees it wait.
-  class Watch final : public BlockingObserver {
+  /// One slot's: sees it receive, and wait.
+  class Watch final : public BlockingObserver, public Receiver {
    public:
     explicit Watch(Slots& of);
     void begins_to_block() noexcept override;
     void goes_on() noexcept override;
+    [[nodiscard]] bool receives_on() noexcept override;
+    void received() noexcept override;
+    /// It will not receive, for now.
+    void leaves() noexcept;
 
     Slots& slots;
-    unsigned at_once;  ///< requests served since one that had to wait
+    unsigned at_once;    ///< requests served since one that had to wait
+    bool ready = false;  ///< is counted as such
   };
 
+  /// Makes the first slot, the least that there must be, and a second if it can.
+  [[nodiscard]] Result<> begin();
+  /// As long as the system gives fewer threads than are needed, it is asked again now and then.
+  void wait_for_the_end();
   void run_slot();
   [[nodiscard]] Result<> serve(Watch& watch);
-  /// A slot begins to wait, and too few are left: another takes its place, if there is one.
-  void call_one() noexcept;
-  /// Waits until one is needed, serving what others hand on. False: all end.
-  [[nodiscard]] bool wait_for_turn();
+  /// A slot was ready, and is not any more: whether another has to take its place.
+  void see_to_receivers() noexcept;
+  [[nodiscard]] bool lacks_receivers() const noexcept;
+  /// Unless enough are active, one of the parked receives, or a new one. 0, or errno when there is none.
+  int call_one() noexcept REQUIRES(turn_mutex_);
+  /// Sees that one is parked that nobody has asked for yet. 0, or errno when there is none.
+  [[nodiscard]] int find_parked() noexcept REQUIRES(turn_mutex_);
+  void tell_of_shortage(int number) noexcept REQUIRES(turn_mutex_);
+  /// Parks unless it is needed. False: all end.
+  [[nodiscard]] bool wait_for_turn(Watch& watch);
+  /// Waits until it is called, serving what is handed on. The caller is counted as parked before. False: all end.
+  [[nodiscard]] bool stand_by(Watch& watch);
   /// The next that was handed on; null: the slot's turn has come, or the end.
   [[nodiscard]] Request* next_handed_on(bool& end);
   void fail(const Error& error);
-  void end_all();
+  void end_all() REQUIRES(turn_mutex_);
 
   Session& session_;
   FileSystem& system_;
-  Executor& executor_;
   const int serving_;
-  std::atomic<int> active_{0};         ///< slots that receive or serve, and do not wait for a disk
+  std::atomic<int> active_{0};
+  std::atomic<int> ready_{0};  ///< right until as many slots were made as serve at a time
+  std::atomic<bool> all_serving_made_{false};
   std::atomic<bool> stopping_{false};  ///< loops end as soon as they look
   std::atomic<bool> stopped_{false};   ///< by stop()
   Mutex turn_mutex_;
   ConditionVariable turn_;
-  int parked_ GUARDED_BY(turn_mutex_) = 0;
-  int called_ GUARDED_BY(turn_mutex_) = 0;  ///< of the parked: are counted as active already, and on their way
+  ConditionVariable main_turn_;  ///< run()'s
+  ConditionVariable end_;
+  int parked_ GUARDED_BY(turn_mutex_) = 0;   ///< or are on their way there
+  int called_ GUARDED_BY(turn_mutex_) = 0;   ///< of the parked: are counted as active and ready already
+  int queued_ GUARDED_BY(turn_mutex_) = 0;   ///< requests that were handed on and wait
+  int helping_ GUARDED_BY(turn_mutex_) = 0;  ///< serve what was handed on
+  int running_ GUARDED_BY(turn_mutex_) = 0;  ///< slots that have not ended
+  bool short_of_threads_ GUARDED_BY(turn_mutex_) = false;
+  bool shortage_told_ GUARDED_BY(turn_mutex_) = false;
   Request* handed_on_ GUARDED_BY(turn_mutex_) = nullptr;  ///< the first, which leads to the next
   Request* last_handed_on_ GUARDED_BY(turn_mutex_) = nullptr;
-  Mutex mutex_;
-  std::multiset<pthread_t> threads_ GUARDED_BY(mutex_);
-  std::optional<Error> failure_ GUARDED_BY(mutex_);
+  std::optional<Error> failure_ GUARDED_BY(turn_mutex_);
+  Crew crew_;
 };
 
 }  // namespace penstock::fuse

@@ -3,6 +3,7 @@
 
 #include "base/ending_signals.hpp"
 #include "base/text.hpp"
+#include "base/thread_room.hpp"
 #include "fuse/child.hpp"
 
 #include <fcntl.h>
@@ -14,6 +15,8 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <thread>
+#include <utility>
 
 namespace penstock::fuse {
 
@@ -49,20 +52,37 @@ void sync_mount(const MountEntry& mount) {
 }  // namespace
 
 Result<std::unique_ptr<Unmounter>> Unmounter::start() {
-  const Child child = TRY(start_child("unmount with", [](int socket, const void* /*argument*/) { serve(socket); }));
-  return std::unique_ptr<Unmounter>(new Unmounter(child.socket));
+  std::array<int, 2> look{};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, look.data()) != 0)
+    return system_failure("cannot make a socket");
+  const auto child = start_child(
+      "unmount with", [](int socket, const void* theirs) { serve(socket, *static_cast<const int*>(theirs)); },
+      &look[1]);
+  close(look[1]);
+  if (!child) {
+    close(look[0]);
+    return Failure(child.error());
+  }
+  return std::unique_ptr<Unmounter>(new Unmounter(child->socket, look[0]));
 }
 
 Unmounter::~Unmounter() {
   close(socket_);
+  if (look_socket_ >= 0) close(look_socket_);
 }
 
-void Unmounter::serve(int socket) {
+Result<std::unique_ptr<FirstLook>> Unmounter::prepare_first_look(const std::string& path) {
+  return FirstLook::prepare(std::exchange(look_socket_, -1), path);
+}
+
+void Unmounter::serve(int socket, int look_socket) {
   prctl(PR_SET_NAME, "penstock-umount");
   // The daemon decides what they mean.
   for (const int number : kEndingSignals) static_cast<void>(std::signal(number, SIG_IGN));
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
-  let_go_of_everything_but(socket);
+  let_go_of_everything_but({std::min(socket, look_socket), std::max(socket, look_socket)});
+  // By a thread of its own, which may wait for an answer for long: the mount can be ended meanwhile.
+  if (!or_no_thread([look_socket] { std::thread(look_when_told, look_socket).detach(); })) close(look_socket);
   std::optional<MountEntry> only;
   for (;;) {
     Question question;

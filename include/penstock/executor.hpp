@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Where code runs. The program uses oneTBB arenas, the tests plain threads.
+/// Where copying runs. The program uses oneTBB arenas, the tests plain threads.
 #pragma once
 
 #include <functional>
@@ -22,10 +22,10 @@ class Executor {
   virtual void run_on_all_slots(const std::function<void(unsigned slot)>& work) = 0;
 };
 
-/// How many threads serve requests well on this machine, as long as they need not wait for a disk.
+/// How many threads serve or copy well on this machine, as long as they need not wait for a disk.
 [[nodiscard]] unsigned default_request_slots();
 
-/// The request arena: `slots` threads that receive, serve and answer. 0: default_request_slots().
+/// `slots` threads for what somebody waits for. 0: default_request_slots().
 /// Built on oneTBB, or on plain threads with -Dexecutor=threads.
 [[nodiscard]] std::unique_ptr<Executor> make_request_executor(unsigned slots);
 

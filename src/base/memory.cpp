@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.hpp"
 
+#include "base/mutex.hpp"
+
 #include <unistd.h>
 
 #include <atomic>
@@ -28,31 +30,31 @@ std::atomic<void*> reserve{nullptr};
   std::abort();
 }
 
-/// Promised is not given: touched, it is ours even where the kernel promises more than it has.
-void* new_reserve() {
-  void* const made = std::malloc(kReserveBytes);
-  if (made != nullptr) std::memset(made, 1, kReserveBytes);
-  return made;
-}
-
 }  // namespace
 
 thread_local unsigned MustHaveMemory::depth_ = 0;
-std::atomic<bool> MustHaveMemory::reserve_spent_{false};
+std::atomic<bool> MustHaveMemory::reserve_wanted_{false};
+std::atomic<bool> MustHaveMemory::reserve_untouched_{false};
 
 void MustHaveMemory::renew_reserve() {
-  void* const made = new_reserve();
-  if (made == nullptr) throw std::bad_alloc();
-  reserve_spent_ = false;
-  // Another thread may have been faster.
-  std::free(reserve.exchange(made));
+  static Mutex mutex;
+  const MutexLock lock(mutex);
+  if (!reserve_wanted_) return;  // another thread was faster
+  void* held = reserve.exchange(nullptr);
+  if (held == nullptr) held = std::malloc(kReserveBytes);
+  if (held == nullptr) throw std::bad_alloc();
+  // Promised is not given: touched, it is ours even where the kernel promises more than it has.
+  std::memset(held, 1, kReserveBytes);
+  reserve = held;
+  reserve_wanted_ = false;
+  reserve_untouched_ = false;
 }
 
 void MustHaveMemory::on_exhaustion() {
   thread_local unsigned pauses = 0;
   if (!here()) throw std::bad_alloc();
   if (void* const held = reserve.exchange(nullptr); held != nullptr) {
-    reserve_spent_ = true;
+    reserve_wanted_ = true;
     std::free(held);
     pauses = 0;
     return;
@@ -62,7 +64,9 @@ void MustHaveMemory::on_exhaustion() {
 }
 
 void wait_for_memory() {
-  reserve = new_reserve();
+  reserve = std::malloc(kReserveBytes);
+  MustHaveMemory::reserve_wanted_ = true;
+  MustHaveMemory::reserve_untouched_ = true;
   std::set_new_handler(MustHaveMemory::on_exhaustion);
 }
 

@@ -25,9 +25,9 @@ template <typename Call>
 /// force it is not told that there is no memory: it is given some of a reserve, or waits.
 class MustHaveMemory {
  public:
-  /// Throws std::bad_alloc, before anything is begun, when the reserve is spent and cannot be had again.
+  /// Throws std::bad_alloc, before anything is begun, when the reserve is not there and cannot be had.
   MustHaveMemory() {
-    if (depth_ == 0 && reserve_spent_.load(std::memory_order_relaxed)) renew_reserve();
+    if (depth_ == 0 && reserve_wanted_.load(std::memory_order_relaxed)) renew_reserve();
     ++depth_;
   }
   /// For what has begun already and must go on: destructors.
@@ -37,6 +37,8 @@ class MustHaveMemory {
   MustHaveMemory& operator=(const MustHaveMemory&) = delete;
 
   [[nodiscard]] static bool here() noexcept { return depth_ != 0; }
+  /// wait_for_memory() is in force, and no change was begun so far.
+  [[nodiscard]] static bool never_needed() noexcept { return reserve_untouched_; }
 
  private:
   friend void wait_for_memory();
@@ -44,12 +46,14 @@ class MustHaveMemory {
   static void on_exhaustion();
 
   static thread_local unsigned depth_;
-  static std::atomic<bool> reserve_spent_;
+  static std::atomic<bool> reserve_wanted_;
+  static std::atomic<bool> reserve_untouched_;
 };
 
 /// From now on std::new_handler keeps to that: first it gives a reserve, then what other threads give back; when a
 /// minute has not brought any the process ends as by a crash, which loses nothing that was synced. Elsewhere
-/// std::bad_alloc is thrown, as ever. For a whole process, once: the program decides, not the library.
+/// std::bad_alloc is thrown, as ever. Of the reserve there is only the address until the first change, so that who
+/// changes nothing keeps no memory for it. For a whole process, once: the program decides, not the library.
 void wait_for_memory();
 
 }  // namespace penstock

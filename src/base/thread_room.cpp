@@ -14,6 +14,7 @@ namespace penstock {
 
 namespace {
 
+constexpr const char* kAdvice = "; raise the limit on memory (ulimit -v) or on processes (ulimit -u)";
 constexpr std::size_t kStackBytes = 4U << 20U;  // oneTBB's
 // For tables, unpacked clusters and requests; none of it is touched here.
 constexpr std::size_t kWorkBytes = 64U << 20U;
@@ -46,14 +47,21 @@ std::size_t start_threads(std::size_t count, int& error) {
 
 }  // namespace
 
-Result<> check_thread_room(unsigned count) {
-  constexpr const char* kAdvice = "; raise the limit on memory (ulimit -v) or on processes";
+Failure no_thread(int number) {
+  return system_failure(concat("cannot start a thread", kAdvice), number);
+}
+
+Result<> check_memory_room() {
   void* const work =
       mmap(nullptr, kWorkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (work == MAP_FAILED) return system_failure(concat("no memory to serve with", kAdvice));
+  munmap(work, kWorkBytes);
+  return {};
+}
+
+Result<> check_thread_room(unsigned count) {
   int error = 0;
   const auto started = start_threads(count, error);
-  munmap(work, kWorkBytes);
   if (error == 0) return {};
   return system_failure(concat("cannot start ", count, " threads, only ", started, kAdvice), error);
 }

@@ -16,6 +16,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -40,11 +41,22 @@ int print_completion(const std::vector<Command>& commands, const std::string& sh
   return finish_output(kSuccess);
 }
 
-/// In the order of --help.
-std::vector<Command> all_commands() {
-  return {mount_command(),   umount_command(), attach_command(), detach_command(),  status_command(), stream_command(),
-          trace_command(),   create_command(), info_command(),   map_command(),     check_command(),  compare_command(),
-          convert_command(), rebase_command(), commit_command(), measure_command(), resize_command(), io_command()};
+/// All, in the order of --help, or only the one that was named: setting up the others takes longer than many a command.
+std::vector<Command> commands_for(std::string_view named) {
+  constexpr std::pair<std::string_view, Command (*)()> kCommands[] = {
+      {"mount", mount_command},     {"umount", umount_command}, {"attach", attach_command},
+      {"detach", detach_command},   {"status", status_command}, {"stream", stream_command},
+      {"trace", trace_command},     {"create", create_command}, {"info", info_command},
+      {"map", map_command},         {"check", check_command},   {"compare", compare_command},
+      {"convert", convert_command}, {"rebase", rebase_command}, {"commit", commit_command},
+      {"measure", measure_command}, {"resize", resize_command}, {"io", io_command},
+  };
+  for (const auto& [name, make] : kCommands) {
+    if (name == named) return {make()};
+  }
+  std::vector<Command> all;
+  for (const auto& [name, make] : kCommands) all.push_back(make());
+  return all;
 }
 
 /// Of the flags of `penstock mount`; `name` is without its dashes.
@@ -70,8 +82,8 @@ int run(int count, char** arguments) {
   const HelperRole role = helper_role(count > 0 ? words.front() : "");
   if (count > 0) words.erase(words.begin());
   if (role == HelperRole::umount) return run_umount_helper(words);
-  const std::vector<Command> commands = all_commands();
-  if (role == HelperRole::none) return run(commands, std::move(words));
+  if (role == HelperRole::none) return run(commands_for(words.empty() ? "" : words.front()), std::move(words));
+  const std::vector<Command> commands = commands_for("mount");
   const auto call =
       read_mount_call(words, [&](const std::string& name) { return kind_of_mount_flag(commands.front(), name); });
   if (!call) {

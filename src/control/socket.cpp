@@ -40,25 +40,25 @@ Result<sockaddr_un> address_of(const std::string& path) {
   return address;
 }
 
-/// A socket that refuses connections belongs to a daemon that was killed.
-bool is_dead(const std::string& path) {
+/// A socket that refuses connections belongs to a daemon that was killed. `probe` is of another type than the daemons'
+/// sockets, so that one that lives is told from the type alone (EPROTOTYPE) and need not wake up. Source: connect(2).
+bool is_dead(const std::string& path, const Descriptor& probe) {
   const auto address = address_of(path);
   if (!address) return false;
-  const Descriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!probe) return false;
   const auto* generic = reinterpret_cast<const sockaddr*>(&*address);
   return connect(probe.get(), generic, sizeof *address) != 0 && errno == ECONNREFUSED;
 }
 
 void remove_dead_sockets(const std::string& directory) {
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()), closedir);
-  if (!entries) return;
+  const Descriptor probe(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!entries || !probe) return;
   std::vector<std::string> dead;
   while (const dirent* entry = readdir(entries.get())) {
     const std::string_view name = entry->d_name;
     if (!name.ends_with(kSuffix)) continue;
     const std::string path = concat(directory, "/", name);
-    if (is_dead(path)) dead.push_back(path);
+    if (is_dead(path, probe)) dead.push_back(path);
   }
   for (const std::string& path : dead) unlink(path.c_str());
 }

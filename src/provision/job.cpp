@@ -3,6 +3,7 @@
 
 #include "base/memory.hpp"
 #include "base/text.hpp"
+#include "base/thread_room.hpp"
 
 #include <algorithm>
 
@@ -122,7 +123,17 @@ void Provisioner::Job::start() {
     disk_meter_.count(0, clock_.now());
   }
   tell(ProvisionState::running);
-  thread_ = std::thread([this] { run(); });
+  const auto begun = or_no_thread([this] { thread_ = std::thread([this] { run(); }); });
+  if (begun) return;
+  static_cast<void>(enter_if_going(ProvisionState::failed, &begun.error()));
+  leave();
+}
+
+void Provisioner::Job::leave() {
+  tell(progress().state);
+  const MutexLock lock(mutex_);
+  at_work_ = false;
+  state_changed_.notify_all();
 }
 
 void Provisioner::Job::pause() {
@@ -184,10 +195,7 @@ void Provisioner::Job::run() {
       error_ = std::move(finished).error();
     }
   }
-  tell(progress().state);
-  const MutexLock lock(mutex_);
-  at_work_ = false;
-  state_changed_.notify_all();
+  leave();
 }
 
 Result<> Provisioner::Job::finish() {

@@ -31,6 +31,8 @@ class Provisioner::Job {
 
  private:
   void run();
+  /// Tells how it ended, and lets wait() return.
+  void leave();
   void work(unsigned slot);
   /// The next range to populate; none at the end, when the job has ended, or when asking failed and that ended it.
   [[nodiscard]] std::optional<GuestRange> next_step();

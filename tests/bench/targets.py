@@ -269,6 +269,9 @@ class Penstock(Target):
     def open(self):
         self.file = self.make_point()
         run(self.tools["penstock"], "mount", "-f", self.format, *self.flags, self.image, self.file)
+        self.find_daemon()
+
+    def find_daemon(self):
         # Field pid of the status, by way of the attribute that names the control socket.
         out = output_of(self.tools["penstock"], "status", "--json", self.file)
         self.pids = [int(out.split('"pid":')[1].split(",")[0].split("}")[0])]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is not measured with fio: the time until a mount answers, the rate of punches, the memory of a huge image."""
+"""What is not measured with fio: the time until a mount answers, what idle mounts cost, the rate of punches, the memory
+of a huge image."""
 
 import ctypes
 import functools
@@ -7,11 +8,13 @@ import os
 import statistics
 import time
 
-from targets import Failure, Penstock, Qemu, how_it_ended
+from targets import Failure, Penstock, Qemu, how_it_ended, run
 from workloads import WORKLOADS, fio, verdict
 
 # What is asked of penstock: until the first byte of any image, how much later that of a huge one may come, and memory.
 FIRST_BYTE_MS, FIRST_BYTE_MORE_MS, PEAK_MIB = 50, 10, 64
+# Of overlays on one base, which nobody uses: how many are mounted, the time for all, and what each may have.
+IDLE_MOUNTS, IDLE_MOUNTS_S, IDLE_THREADS, IDLE_MIB = 100, 3, 8, 5
 PUNCH_HOLE, ZERO_RANGE, KEEP_SIZE = 2, 16, 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +38,39 @@ class PenstockOnlyMount(Penstock):
         status = os.spawnv(os.P_WAIT, command[0], command)
         if status != 0:
             raise Failure(f"penstock mount {how_it_ended(status)}")
+
+
+def idle_mounts(base, folder, tools):
+    """Seconds to mount them one after the other; then threads and MiB of each, with its helper process."""
+    views = []
+    for number in range(IDLE_MOUNTS):
+        image = os.path.join(folder, f"idle-{number}.qcow2")
+        run(tools["penstock"], "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", image)
+        views.append(PenstockOnlyMount(image, "qcow2", folder, tools))
+    begin = time.monotonic()
+    for view in views:
+        view.open()
+    seconds = time.monotonic() - begin
+    threads = kibibytes = 0
+    for view in views:
+        view.find_daemon()
+        daemon = view.pids[0]
+        for pid in [daemon, *children(daemon)]:
+            threads += len(os.listdir(f"/proc/{pid}/task"))
+            with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
+                kibibytes += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    for view in views:
+        view.close()
+        os.unlink(view.image)
+    return seconds, threads / IDLE_MOUNTS, kibibytes / 1024 / IDLE_MOUNTS
+
+
+def children(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            found += [int(child) for child in file.read().split()]
+    return found
 
 
 def zeroing_rate(target, mode, image, images, folder, tools):
@@ -100,6 +136,17 @@ def run_all(images, folder, tools, rounds, only, full, lineup, probes):
                                                       image, folder, tools) for target in both}, most)
         if found is not None:
             most = min(most, found + FIRST_BYTE_MORE_MS)
+    name = f"{IDLE_MOUNTS} idle mounts"
+    if wanted(name) and Penstock.name in lineup.names:
+        image = images.get("huge 1G")
+        taken = [lineup.attempt(Penstock.name, functools.partial(idle_mounts, image, folder, tools))
+                 for _ in range(rounds)]
+        taken = [values for values in taken if values is not None]
+        for number, (what, unit, most) in enumerate((("to mount them", "s", IDLE_MOUNTS_S),
+                                                     ("threads of each", "", IDLE_THREADS),
+                                                     ("memory of each", "MiB", IDLE_MIB))):
+            values = iter([of_round[number] for of_round in taken])
+            probe(f"{name}, {what}", unit, len(taken), {Penstock.name: functools.partial(next, values)}, most)
     for name, mode in (("punch 64 KiB", PUNCH_HOLE), ("zero range 64 KiB", ZERO_RANGE)):
         if wanted(name):
             image = images.get("full")

@@ -117,3 +117,26 @@ as $user env -u XDG_RUNTIME_DIR "$work/penstock" mount "$image" mnt || fail "mou
 as $user "$work/penstock" umount mnt || fail "umount without XDG_RUNTIME_DIR"
 check_clean "$image"
 cd /
+
+say "a limit on processes: refused in one line, or served"
+no_process_is_left() { ! pgrep -u $user >/dev/null; }
+if command -v pgrep >/dev/null && wait_until 60 no_process_is_left; then
+  served=0
+  for limit in 2 3 4 5 6 7 8 9; do
+    status=0
+    said=$(as $user prlimit --nproc=$limit "$work/penstock" mount -r "$image" "$mountpoint" 2>&1) || status=$?
+    if [ $status -eq 0 ]; then
+      served=$((served + 1))
+      as $user head -c 1M "$mountpoint/disk.raw" >"$work/got" || fail "$limit processes: no reading"
+      [ "$(stat -c %s "$work/got")" -eq $((1 << 20)) ] || fail "$limit processes: short"
+      as $user "$work/penstock" umount -q "$mountpoint" || fail "$limit processes: umount"
+    else
+      [ $status -eq 1 ] || fail "$limit processes: exit status $status: $said"
+      [ "$(wc -l <<<"$said")" -eq 1 ] || fail "$limit processes: not one line: $said"
+    fi
+    say "   $limit: exit status $status${said:+: $said}"
+    not is_mounted "$mountpoint" || fail "$limit processes: left mounted"
+    wait_until 60 no_process_is_left || fail "$limit processes: something is left"
+  done
+  [ $served -gt 0 ] || fail "no limit is high enough"
+fi

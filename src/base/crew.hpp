@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Threads that are made one at a time, as they are needed.
+#pragma once
+
+#include "base/mutex.hpp"
+
+#include <penstock/error.hpp>
+
+#include <pthread.h>
+
+#include <functional>
+#include <vector>
+
+namespace penstock {
+
+/// Plain threads: oneTBB makes all of an arena's at once, and ends the program when the system has one too few to give.
+/// A new one inherits what the thread that made it may do. Threads: add() and interrupt() on any; the rest on one.
+class Crew {
+ public:
+  /// At most `most` threads, each of which runs `work` once. `work` must not throw. `spare`: none is added that would
+  /// be the last that the system gives, for somebody needs one more to end all this.
+  Crew(unsigned most, std::function<void()> work, bool spare = false);
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+  /// Waits for the end of all.
+  ~Crew();
+
+  /// Starts one more. Allocates nothing but what the C library needs for it. 0; EBUSY: there are as many as may be;
+  /// else why the system has none to give: EAGAIN, a limit, or no memory. Source: pthread_create(3).
+  [[nodiscard]] int add() noexcept;
+  [[nodiscard]] unsigned size() noexcept;
+  /// Sends a signal to all, which does not reach those that have ended.
+  void interrupt(int signal) noexcept;
+
+ private:
+  static void* run(void* crew);
+  [[nodiscard]] int start(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
+  [[nodiscard]] int start_beside_another(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
+
+  const unsigned most_;
+  const bool spare_;
+  const std::function<void()> work_;
+  Mutex mutex_;
+  std::vector<pthread_t> threads_ GUARDED_BY(mutex_);
+};
+
+}  // namespace penstock
