@@ -4,6 +4,8 @@
 
 #include "tests/support/expect.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <sstream>
 

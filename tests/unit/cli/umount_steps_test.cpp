@@ -2,6 +2,7 @@
 #include "cli/umount_steps.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace penstock::cli {
 namespace {

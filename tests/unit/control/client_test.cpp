@@ -3,6 +3,8 @@
 
 #include "tests/support/expect.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <sys/socket.h>
 #include <unistd.h>
 

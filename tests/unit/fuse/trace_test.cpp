@@ -4,6 +4,8 @@
 #include "tests/support/expect.hpp"
 #include "tests/support/temporary_directory.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>

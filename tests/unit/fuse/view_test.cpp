@@ -6,6 +6,8 @@
 #include "tests/support/expect.hpp"
 #include "tests/support/fake_driver.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <fcntl.h>
 
 #include <vector>
