@@ -3,7 +3,7 @@
 # systemd-guest.sh DEB...: a Debian 12 guest with systemd and the packages boots (under TCG: minutes), mounts an image
 # from its fstab and a file system in it, starts penstock@.service by mounting what is in its raw file, stops both,
 # attaches an image whose partitions the kernel finds, and shuts down with an image mounted; afterwards the images are
-# looked at from outside. By hand.
+# looked at from outside.
 export PENSTOCK=${PENSTOCK:-/usr/bin/penstock}
 . "$(dirname "$0")/../system/lib.sh"
 . "$(dirname "$0")/../system/guest.sh"
