@@ -27,10 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <climits>
-#include <cstdlib>
 #include <thread>
 
 namespace penstock::fuse {
