@@ -7,6 +7,8 @@ need_fuse
 need python3 qemu-img
 bare=${PENSTOCK_BARE:?the bare server}
 cd "$work"
+# meson has the C library fill what it gives out, which takes memory that nobody asked for.
+unset MALLOC_PERTURB_
 
 # family DAEMON: its process and its helper's.
 family() { printf '%s\n' "$1" $(cat /proc/"$1"/task/*/children); }
