@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 namespace penstock::fuse {
 
@@ -66,10 +67,13 @@ int exit_status_of(pid_t child) {
 
 Daemon::~Daemon() {
   if (to_parent_ >= 0) close(to_parent_);
+  if (null_ >= 0) close(null_);
 }
 
 Result<std::optional<int>> Daemon::detach() {
   inherited_ = open_files();
+  null_ = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null_ < 0) return system_failure("/dev/null");
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("cannot make a pipe");
   // From the fork on until they are handed on: whoever interrupts the parent means the child, too.
@@ -113,11 +117,9 @@ Result<std::optional<int>> Daemon::detach() {
 bool Daemon::ready() {
   if (to_parent_ < 0) return true;
   log_to_syslog();
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null >= 0) {
-    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
-    if (null > STDERR_FILENO) close(null);
-  }
+  // Whoever reads our output to its end must not wait for the unmount.
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null_, stream);
+  close(std::exchange(null_, -1));
   for (const int file : inherited_) close(file);
   // The daemon must not keep another file system busy.
   static_cast<void>(!chdir("/"));

@@ -29,6 +29,7 @@ class Daemon {
 
  private:
   int to_parent_ = -1;
+  int null_ = -1;  ///< /dev/null: when the daemon is ready there may be no descriptor left
   std::vector<int> inherited_;
 };
 

@@ -41,7 +41,7 @@ class CapturedStandardError {
  public:
   CapturedStandardError()
       : file_(memfd_create("messages", MFD_CLOEXEC)), before_(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
-    if (file_ >= 0 && before_ >= 0) dup2(file_, STDERR_FILENO);
+    if (*this) dup2(file_, STDERR_FILENO);
   }
   CapturedStandardError(const CapturedStandardError&) = delete;
   CapturedStandardError& operator=(const CapturedStandardError&) = delete;
@@ -49,6 +49,9 @@ class CapturedStandardError {
     restore();
     if (file_ >= 0) close(file_);
   }
+
+  /// Nothing is captured otherwise: no descriptor was left.
+  explicit operator bool() const noexcept { return file_ >= 0 && before_ >= 0; }
 
   /// Puts standard error back and gives what was written.
   std::string restore() {
@@ -142,6 +145,11 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& system, const Mountp
   fuse_opt_add_arg(&arguments, "-o");
   fuse_opt_add_arg(&arguments, libfuse_options(options, source, read_only).c_str());
   CapturedStandardError messages;
+  if (!messages) {
+    const auto problem = system_failure(concat("cannot mount at ", mountpoint.path));
+    fuse_opt_free_args(&arguments);
+    return problem;
+  }
   // It mounts and unmounts. Requests are our own business.
   constexpr fuse_lowlevel_ops kNone{};
   fuse_session* const made = fuse_session_new(&arguments, &kNone, sizeof kNone, nullptr);

@@ -229,6 +229,7 @@ int Slots::find_parked() noexcept {
   if (short_of_threads_) return EAGAIN;
   const int number = crew_.add();
   if (number == 0) {
+    refusals_ = 0;
     ++parked_;
     ++running_;
     if (running_ >= serving_) all_serving_made_ = true;
@@ -241,11 +242,13 @@ int Slots::find_parked() noexcept {
 }
 
 void Slots::tell_of_shortage(int number) noexcept {
-  // Without any thread the mount fails, which says it.
-  if (running_ == 0 || std::exchange(shortage_told_, true)) return;
+  // Without any thread the mount fails, which says it. Once is no shortage: a thread that has just ended counts as one
+  // until the kernel has let go of it.
+  if (running_ == 0 || ++refusals_ < 2 || std::exchange(shortage_told_, true)) return;
   try {
     log_line(LogLevel::warning,
-             concat("serving with ", running_, " threads for now: ", no_thread(number).error().message()));
+             concat(printable(session_.mount_entry().path), ": serving with ", running_,
+                    running_ == 1 ? " thread" : " threads", " for now: ", no_thread(number).error().message()));
   } catch (const std::bad_alloc&) {
     // Nothing can be said without memory.
   }

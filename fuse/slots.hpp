@@ -97,6 +97,7 @@ class Slots {
   int helping_ GUARDED_BY(turn_mutex_) = 0;  ///< serve what was handed on
   int running_ GUARDED_BY(turn_mutex_) = 0;  ///< slots that have not ended
   bool short_of_threads_ GUARDED_BY(turn_mutex_) = false;
+  unsigned refusals_ GUARDED_BY(turn_mutex_) = 0;  ///< of the system, one after the other
   bool shortage_told_ GUARDED_BY(turn_mutex_) = false;
   Request* handed_on_ GUARDED_BY(turn_mutex_) = nullptr;  ///< the first, which leads to the next
   Request* last_handed_on_ GUARDED_BY(turn_mutex_) = nullptr;

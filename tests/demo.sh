@@ -8,6 +8,10 @@
 # PENSTOCK_TEST_DIRECTORY: where it works, else /var/tmp. PENSTOCK: a program that is built already.
 set -euo pipefail
 exec </dev/null
+if [ $# -ne 0 ]; then
+  echo "usage: ${0##*/}; it takes no arguments, PENSTOCK_TEST_DIRECTORY names where it works" >&2
+  exit 2
+fi
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 unset CDPATH POSIXLY_CORRECT
 umask 022
@@ -117,6 +121,12 @@ detach() {
 for node in /dev/fuse /dev/loop-control; do
   [ -c "$node" ] || give_up "this machine has no $node; try: modprobe -a fuse loop"
 done
+if [ -n "$penstock" ]; then
+  if ! [ -f "$penstock" ] || ! [ -x "$penstock" ]; then give_up "PENSTOCK=$penstock: is no program"; fi
+  for tool in python3 mkfs.ext4 fsck.ext4 qemu-img losetup; do
+    command -v "$tool" >/dev/null || give_up "$tool is not installed; tests/install-packages.sh build installs it"
+  done
+fi
 elsewhere="name another directory in PENSTOCK_TEST_DIRECTORY"
 need_room "$place" "$work_mib" "the demonstration" "$elsewhere"
 if [ -z "$penstock" ]; then

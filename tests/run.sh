@@ -26,6 +26,19 @@ case "$*" in
     ;;
 esac
 
+give_up() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+# In MiB: what was seen, and half as much again.
+place=${PENSTOCK_TEST_DIRECTORY:-/var/tmp} room=3000
+[ "$needed" = 'test' ] || room=6000
+elsewhere="name another directory in PENSTOCK_TEST_DIRECTORY"
+[ "$(id -u)" -eq 0 ] || give_up "run it as root: it mounts, and attaches loop devices"
+if ! [ -d "$place" ] || ! [ -w "$place" ]; then give_up "$place: is no directory that can be written to; $elsewhere"; fi
+free=$(df --output=avail --block-size=1M -- "$place" | tail -n 1 | tr -d ' ')
+[ "$free" -ge "$room" ] || give_up "$place: the tests need $room MiB, $free MiB are free; make room there, or $elsewhere"
+
 tests/install-packages.sh "$needed"
 # A version manager's python3 is a script that takes ten times as long to start as the program; tests start many.
 PATH=$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH

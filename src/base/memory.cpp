@@ -45,9 +45,10 @@ void MustHaveMemory::renew_reserve() {
   if (held == nullptr) throw std::bad_alloc();
   // Promised is not given: touched, it is ours even where the kernel promises more than it has.
   std::memset(held, 1, kReserveBytes);
-  reserve = held;
+  // Before it can be taken: whoever takes it wants the next one.
   reserve_wanted_ = false;
   reserve_untouched_ = false;
+  reserve = held;
 }
 
 void MustHaveMemory::on_exhaustion() {

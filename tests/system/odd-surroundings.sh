@@ -31,6 +31,23 @@ for options in ro ro,auto_unmount; do
   "$penstock" umount "$mountpoint" >/dev/null
 done
 
+say "with few descriptors: one line, or a mount that lets go of its caller's output"
+for limit in {5..24}; do
+  status=0
+  timeout 60 bash -c "(ulimit -n $limit; exec '$penstock' mount -r '$image' '$mountpoint') 2>&1 | cat >'$work/said'; exit \${PIPESTATUS[0]}" ||
+    status=$?
+  [ "$status" -ne 124 ] || fail "with $limit descriptors the daemon keeps the pipe"
+  if is_mounted "$mountpoint"; then
+    [ "$status" -eq 0 ] && [ ! -s "$work/said" ] || fail "with $limit descriptors: mounted, $status, $(cat "$work/said")"
+    "$penstock" umount "$mountpoint" >/dev/null
+  else
+    [ "$status" -eq 1 ] || fail "with $limit descriptors: exit status $status"
+    [ "$(grep -c '^penstock: ' "$work/said")" -eq 1 ] && [ "$(wc -l <"$work/said")" -eq 1 ] ||
+      fail "with $limit descriptors: $(cat "$work/said")"
+  fi
+done
+[ "$status" -eq 0 ] || fail "24 descriptors are too few"
+
 say "an interrupted mount leaves nothing behind"
 for signal in INT TERM; do
   for delay in 0.002 0.01 0.02 0.04; do
