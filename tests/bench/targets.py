@@ -73,7 +73,7 @@ def wait_for(condition, what, daemons=()):
                 raise Failure(f"{what} {how_it_ended(daemon.returncode)}")
         if time.monotonic() > deadline:
             raise Failure(f"waited {PATIENCE_SECONDS} seconds for {what}")
-        time.sleep(0.002)
+        time.sleep(0.0005)
 
 
 def mount_points():
