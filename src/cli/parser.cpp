@@ -3,6 +3,7 @@
 #include "cli/parser.hpp"
 
 #include "cli/common.hpp"
+#include "cli/completion_shells.hpp"
 #include "cli/version.hpp"
 
 #include "base/text.hpp"
@@ -18,8 +19,6 @@ namespace penstock::cli {
 namespace {
 
 CLI::Validator converter(const OptionRules& rules) {
-  std::string choices;
-  for (const std::string& choice : rules.choices) choices += concat(choices.empty() ? "" : ",", choice);
   return CLI::Validator(
       [convert = rules.convert](std::string& value) {
         auto converted = convert(value);
@@ -27,7 +26,7 @@ CLI::Validator converter(const OptionRules& rules) {
         value = *std::move(converted);
         return std::string();
       },
-      concat('{', choices, '}'));
+      concat('{', joined(rules.choices, ","), '}'));
 }
 
 void add_argument_rules(CLI::Option& made, const Option& option) {

@@ -111,6 +111,16 @@ must_fail() {
   [[ "$said" == *"$text"* ]] || fail "'$*' does not say '$text' but: $said"
 }
 
+# show_slowly FILE THREADS MILLISECONDS: the bare server shows FILE as slow.raw beside it, a disk on which so many reads at
+# a time take that long each.
+show_slowly() {
+  : >"$work/slow.raw"
+  "${PENSTOCK_BARE:?the bare server}" "$work/$1" "$work/slow.raw" "$2" "$3" &
+  local server=$!
+  on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
+  wait_until 60 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
+}
+
 mounts=0
 # mount_image [FLAG...] IMAGE: sets $mountpoint and $view, the raw file in it.
 mount_image() {

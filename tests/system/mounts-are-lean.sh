@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need python3 qemu-img
-bare=${PENSTOCK_BARE:?the bare server}
 cd "$work"
 # meson has the C library fill what it gives out, which takes memory that nobody asked for.
 unset MALLOC_PERTURB_
@@ -57,11 +56,7 @@ for number in 1 2 3 4 5 6 7 8 9 10; do unmount_image "$work/mnt.$number" >/dev/n
 
 say "a slow disk"
 random_bytes 5 $((48 << 20)) disk.raw
-touch slow.raw
-"$bare" "$work/disk.raw" "$work/slow.raw" 40 1000 &
-server=$!
-on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
-wait_until 60 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
+show_slowly disk.raw 40 1000
 mount_image -f raw -r --threads 1 slow.raw
 daemon=$(daemon_of "$mountpoint")
 few=$(ls /proc/"$daemon"/task | wc -l)

@@ -5,14 +5,9 @@
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need python3
-bare=${PENSTOCK_BARE:?the bare server}
 cd "$work"
 random_bytes 3 $((8 << 20)) disk.raw
-touch slow.raw
-"$bare" "$work/disk.raw" "$work/slow.raw" 32 1000 &
-server=$!
-on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
-wait_until 60 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
+show_slowly disk.raw 32 1000
 mount_image -f raw -r --threads 1 slow.raw
 
 python3 - "$view" disk.raw <<'END'
