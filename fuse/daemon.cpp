@@ -41,7 +41,7 @@ volatile std::sig_atomic_t forwarded_signal = 0;
 /// Whoever interrupts the waiting parent means the child, which is in a session of its own.
 void forward_signals_to(pid_t child) {
   waited_for = child;
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int number) {
     forwarded_signal = number;
     kill(waited_for, SIGTERM);
@@ -65,13 +65,14 @@ int exit_status_of(pid_t child) {
 
 }  // namespace
 
+Daemon::Daemon() : inherited_(open_files()) {}
+
 Daemon::~Daemon() {
   if (to_parent_ >= 0) close(to_parent_);
   if (null_ >= 0) close(null_);
 }
 
-Result<std::optional<int>> Daemon::detach() {
-  inherited_ = open_files();
+Result<std::optional<int>> Daemon::detach(const std::function<void()>& meanwhile) {
   null_ = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null_ < 0) return system_failure("/dev/null");
   std::array<int, 2> ends{};
@@ -98,6 +99,7 @@ Result<std::optional<int>> Daemon::detach() {
     return std::nullopt;
   }
   close(ends[1]);
+  meanwhile();
   forward_signals_to(child);
   sigprocmask(SIG_SETMASK, &before, nullptr);
   char word = 0;

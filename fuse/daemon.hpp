@@ -4,6 +4,7 @@
 
 #include <penstock/error.hpp>
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -14,14 +15,15 @@ namespace penstock::fuse {
 /// detach() while the process has one; ready() on any, once.
 class Daemon {
  public:
-  Daemon() = default;
+  /// What is open now is the caller's.
+  Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
   ~Daemon();
 
-  /// Forks. In the parent: waits and ends when the child is ready, else gives the exit status. In the child: gives
-  /// nothing.
-  [[nodiscard]] Result<std::optional<int>> detach();
+  /// Forks. In the parent: calls `meanwhile`, waits and ends when the child is ready, else gives the exit status. In
+  /// the child: gives nothing.
+  [[nodiscard]] Result<std::optional<int>> detach(const std::function<void()>& meanwhile);
   /// In the child: the parent is told, then standard streams and inherited files go, the working directory becomes "/",
   /// and log lines go to syslog(3). False: the parent is gone, told to end by somebody who believes that nothing is
   /// left behind; so is the child to end.

@@ -24,21 +24,18 @@ std::size_t receive(int socket, void* room, std::size_t bytes) noexcept {
 
 }  // namespace
 
-Result<std::unique_ptr<FirstLook>> FirstLook::prepare(int socket, const std::string& path) {
-  std::unique_ptr<FirstLook> out(new FirstLook(socket, path));
-  if (send(socket, path.c_str(), path.size() + 1, MSG_NOSIGNAL) < 0) {
+Result<std::unique_ptr<FirstLook>> FirstLook::prepare(Descriptor socket, const std::string& path) {
+  std::unique_ptr<FirstLook> out(new FirstLook(std::move(socket), path));
+  if (send(out->socket_.get(), path.c_str(), path.size() + 1, MSG_NOSIGNAL) < 0) {
     return system_failure("cannot tell the helper process of the mount what to look at");
   }
   return out;
 }
 
-FirstLook::~FirstLook() {
-  close(socket_);
-}
-
 Result<> FirstLook::take() {
   int number = 0;
-  if (send(socket_, "l", 1, MSG_NOSIGNAL) != 1 || receive(socket_, &number, sizeof number) != sizeof number) {
+  if (send(socket_.get(), "l", 1, MSG_NOSIGNAL) != 1 ||
+      receive(socket_.get(), &number, sizeof number) != sizeof number) {
     number = EIO;  // it was killed
   }
   // Permissions may keep even its owner out; then the kernel has answered, but the daemon had to be asked before.
@@ -50,7 +47,7 @@ void look_when_told(int socket) noexcept {
   std::array<char, 2 * PATH_MAX> path{};
   char word = 0;
   if (receive(socket, path.data(), path.size() - 1) != 0 && receive(socket, &word, 1) == 1) {
-    struct stat attributes{};
+    struct stat attributes {};
     const int number = stat(path.data(), &attributes) == 0 ? 0 : errno;
     static_cast<void>(send(socket, &number, sizeof number, MSG_NOSIGNAL));
   }

@@ -4,6 +4,8 @@
 
 #include <penstock/error.hpp>
 
+#include "base/descriptor.hpp"
+
 #include <memory>
 #include <string>
 
@@ -14,19 +16,18 @@ namespace penstock::fuse {
 /// the daemon, for ever, with the image locked.
 class FirstLook {
  public:
-  /// `socket`: to look_when_told(); it is closed with this. The path is told now, before the daemon shuts itself in.
-  [[nodiscard]] static Result<std::unique_ptr<FirstLook>> prepare(int socket, const std::string& path);
+  /// `socket`: to look_when_told(). The path is told now, before the daemon shuts itself in.
+  [[nodiscard]] static Result<std::unique_ptr<FirstLook>> prepare(Descriptor socket, const std::string& path);
   FirstLook(const FirstLook&) = delete;
   FirstLook& operator=(const FirstLook&) = delete;
-  ~FirstLook();
 
   /// Looks, and waits for the answer, which comes when requests are served or when the mount has ended. Once.
   [[nodiscard]] Result<> take();
 
  private:
-  FirstLook(int socket, std::string path) : socket_(socket), path_(std::move(path)) {}
+  FirstLook(Descriptor socket, std::string path) : socket_(std::move(socket)), path_(std::move(path)) {}
 
-  const int socket_;
+  const Descriptor socket_;
   const std::string path_;
 };
 

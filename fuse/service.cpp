@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/service.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/ending_signals.hpp"
 #include "base/log.hpp"
 #include "base/memory.hpp"
@@ -34,8 +35,6 @@ namespace penstock::fuse {
 
 namespace {
 
-using control::Descriptor;
-
 /// Of what query-penstock and query-penstock-histogram answer: the next number when a member goes or changes its
 /// meaning. Source: share/status.schema.json.
 constexpr int kStatusVersion = 1;
@@ -44,7 +43,6 @@ constexpr int kStatusVersion = 1;
 constexpr unsigned kSlotsThatMayBlock = 32;
 
 constexpr unsigned kTasksAtLeast = 3;  // the attendant, one slot, and a process that unmounts
-constexpr unsigned kStreamThreads = 4;
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {
@@ -114,7 +112,7 @@ class Service {
   const std::chrono::system_clock::time_point mounted_at_ = std::chrono::system_clock::now();
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
   std::string sandbox_ = "off";
-  struct stat image_file_{};            ///< which it was when it was mounted; its name may be another's later
+  struct stat image_file_ {};           ///< which it was when it was mounted; its name may be another's later
   std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
 };
 
@@ -123,7 +121,7 @@ Result<> Service::start() {
   serving_ = options_.threads == 0 ? default_request_slots() : options_.threads;
   TRY(check_memory_room());
   // An ordinary user's mount is ended by another process (fusermount3): not mounted where it could not be had.
-  if (geteuid() != 0) TRY(check_thread_room(kTasksAtLeast + (begins_to_stream() ? kStreamThreads : 0)));
+  if (geteuid() != 0) TRY(check_thread_room(kTasksAtLeast + (begins_to_stream() ? 1 : 0)));
   control_ = TRY(control::Server::open(options_.version));
   TRY(start_tracing());
   ViewOptions view{.discard = options_.discard,

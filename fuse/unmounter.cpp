@@ -4,9 +4,9 @@
 #include "base/ending_signals.hpp"
 #include "base/text.hpp"
 #include "base/thread_room.hpp"
-#include "fuse/child.hpp"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -49,40 +49,69 @@ void sync_mount(const MountEntry& mount) {
   close(root);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Unmounter>> Unmounter::start() {
-  std::array<int, 2> look{};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, look.data()) != 0)
+/// A pair of connected ends, of whole messages.
+Result<std::array<Descriptor, 2>> make_sockets() {
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
     return system_failure("cannot make a socket");
-  const auto child = start_child(
-      "unmount with", [](int socket, const void* theirs) { serve(socket, *static_cast<const int*>(theirs)); },
-      &look[1]);
-  close(look[1]);
-  if (!child) {
-    close(look[0]);
-    return Failure(child.error());
-  }
-  return std::unique_ptr<Unmounter>(new Unmounter(child->socket, look[0]));
+  return std::array{Descriptor(ends[0]), Descriptor(ends[1])};
 }
 
-Unmounter::~Unmounter() {
-  close(socket_);
-  if (look_socket_ >= 0) close(look_socket_);
+/// Whoever waits for the end of a pipe, a lock or a mount of the daemon's must not wait for this process. `sockets`: in
+/// ascending order.
+void let_go_of_everything_but(std::array<int, 2> sockets) {
+  const int null = open("/dev/null", O_RDWR);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, stream);
+  auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
+  for (const int socket : sockets) {
+    const auto own = static_cast<unsigned>(socket);
+    if (own > first) close_range(first, own - 1, 0);
+    first = own + 1;
+  }
+  close_range(first, ~0U, 0);
+  static_cast<void>(!chdir("/"));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Unmounter>> Unmounter::make() {
+  auto sockets = TRY(make_sockets());
+  return std::unique_ptr<Unmounter>(new Unmounter(std::move(sockets), TRY(make_sockets())));
+}
+
+void Unmounter::start() noexcept {
+  const pid_t process = fork();
+  if (process == 0) serve(their_socket_.get(), their_look_socket_.get());
+  if (process < 0) {
+    answer(their_socket_.get(), system_failure("cannot start a process to unmount with"));
+  }
+  left_to_another();
+}
+
+void Unmounter::left_to_another() noexcept {
+  their_socket_.reset();
+  their_look_socket_.reset();
 }
 
 Result<std::unique_ptr<FirstLook>> Unmounter::prepare_first_look(const std::string& path) {
-  return FirstLook::prepare(std::exchange(look_socket_, -1), path);
+  {
+    const MutexLock lock(mutex_);
+    TRY(hear());
+  }
+  return FirstLook::prepare(std::move(look_socket_), path);
 }
 
 void Unmounter::serve(int socket, int look_socket) {
   prctl(PR_SET_NAME, "penstock-umount");
+  // Who ends what the terminal has started does not mean it.
+  setsid();
   // The daemon decides what they mean.
   for (const int number : kEndingSignals) static_cast<void>(std::signal(number, SIG_IGN));
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   let_go_of_everything_but({std::min(socket, look_socket), std::max(socket, look_socket)});
   // By a thread of its own, which may wait for an answer for long: the mount can be ended meanwhile.
   if (!or_no_thread([look_socket] { std::thread(look_when_told, look_socket).detach(); })) close(look_socket);
+  answer(socket, {});
   std::optional<MountEntry> only;
   for (;;) {
     Question question;
@@ -103,23 +132,32 @@ void Unmounter::serve(int socket, int look_socket) {
     } else {
       done = fuse::unmount(mount, question.task == Task::detach ? Unmount::detach : Unmount::unless_busy);
     }
-    Answer answer;
-    if (!done) {
-      answer.number = done.error().number();
-      put(answer.message, done.error().message());
-    }
-    static_cast<void>(send(socket, &answer, sizeof answer, MSG_NOSIGNAL));
+    answer(socket, done);
   }
+}
+
+void Unmounter::answer(int socket, const Result<>& done) {
+  Answer answer;
+  if (!done) {
+    answer.number = done.error().number();
+    put(answer.message, done.error().message());
+  }
+  static_cast<void>(send(socket, &answer, sizeof answer, MSG_NOSIGNAL));
 }
 
 Result<> Unmounter::ask(Task task, const MountEntry& mount, const std::string& name, std::uint64_t size) {
   Question question{.id = mount.id, .task = task, .size = size};
   put(question.name, name);
   put(question.device, mount.device);
-  Answer answer;
   const MutexLock lock(mutex_);
-  ssize_t got = send(socket_, &question, sizeof question, MSG_NOSIGNAL);
-  while (got > 0 && (got = recv(socket_, &answer, sizeof answer, 0)) < 0 && errno == EINTR) continue;
+  static_cast<void>(send(socket_.get(), &question, sizeof question, MSG_NOSIGNAL));
+  return hear();
+}
+
+Result<> Unmounter::hear() {
+  Answer answer;
+  ssize_t got = 0;
+  while ((got = recv(socket_.get(), &answer, sizeof answer, 0)) < 0 && errno == EINTR) continue;
   if (got != static_cast<ssize_t>(sizeof answer))
     return fail(EPIPE, "cannot reach the mount: the helper that could was killed");
   answer.message.back() = '\0';

@@ -6,7 +6,11 @@
 #include "fuse/first_look.hpp"
 #include "fuse/mountpoint.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/mutex.hpp"
+
+#include <array>
+#include <utility>
 
 namespace penstock::fuse {
 
@@ -14,14 +18,20 @@ namespace penstock::fuse {
 /// three things, with one mount, the first that it is told of: give the kernel the size of a file, write out what is
 /// dirty in it, and unmount it. It ends with the daemon, whose end closes the socket between the two. Threads: start()
 /// while the process has one; the rest any. Errors: EPIPE when the helper was killed.
+///
+/// States: made -> start(), or left_to_another() where start() is the business of another process, which was forked
+/// meanwhile and waits anyway -> prepare_first_look(), which knows whether there is one.
 class Unmounter {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Unmounter>> start();
+  [[nodiscard]] static Result<std::unique_ptr<Unmounter>> make();
   Unmounter(const Unmounter&) = delete;
   Unmounter& operator=(const Unmounter&) = delete;
-  ~Unmounter();
 
-  /// As FirstLook::prepare(). Once.
+  /// Forks the helper. That there is none is told to whoever has the other ends of the sockets: prepare_first_look().
+  void start() noexcept;
+  void left_to_another() noexcept;
+
+  /// As FirstLook::prepare(). Once. Errors: there is no helper.
   [[nodiscard]] Result<std::unique_ptr<FirstLook>> prepare_first_look(const std::string& path);
   /// As fuse::unmount().
   [[nodiscard]] Result<> unmount(const MountEntry& mount, Unmount how);
@@ -31,16 +41,26 @@ class Unmounter {
   [[nodiscard]] Result<> announce_size(const MountEntry& mount, const std::string& name, std::uint64_t size);
 
  private:
-  Unmounter(int socket, int look_socket) : socket_(socket), look_socket_(look_socket) {}
+  using Pair = std::array<Descriptor, 2>;  ///< ours, the helper's
+  Unmounter(Pair sockets, Pair look_sockets)
+      : socket_(std::move(sockets[0])),
+        look_socket_(std::move(look_sockets[0])),
+        their_socket_(std::move(sockets[1])),
+        their_look_socket_(std::move(look_sockets[1])) {}
   enum class Task : std::uint8_t { unmount_unless_busy, detach, sync, announce_size };
   struct Question;
   struct Answer;
   [[nodiscard]] Result<> ask(Task task, const MountEntry& mount, const std::string& name = {}, std::uint64_t size = 0);
+  /// The next answer; the first comes by itself when the helper is there.
+  [[nodiscard]] Result<> hear() REQUIRES(mutex_);
   [[noreturn]] static void serve(int socket, int look_socket);
+  static void answer(int socket, const Result<>& done);
 
   Mutex mutex_;
-  const int socket_ GUARDED_BY(mutex_);  ///< one question at a time
-  int look_socket_;                      ///< until the first look has it
+  const Descriptor socket_ GUARDED_BY(mutex_);  ///< one question at a time
+  Descriptor look_socket_;                      ///< until the first look has it
+  Descriptor their_socket_;                     ///< the helper's ends, until it is started
+  Descriptor their_look_socket_;
 };
 
 }  // namespace penstock::fuse

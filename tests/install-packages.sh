@@ -13,7 +13,7 @@ case "${1:-}" in
     ;;
 esac
 
-packages=(g++ meson ninja-build pkg-config libfuse3-dev fuse3 libtbb-dev libcli11-dev nlohmann-json3-dev zlib1g-dev libdeflate-dev
+packages=(g++ meson ninja-build pkg-config libfuse3-dev fuse3 libcli11-dev nlohmann-json3-dev zlib1g-dev libdeflate-dev
   libzstd-dev scdoc util-linux mount e2fsprogs qemu-utils)
 if [ "$1" != build ]; then
   # qemu-system-common has qemu-storage-daemon; procps and strace look at the daemon from outside.

@@ -3,8 +3,8 @@
 # run.sh         the quick form: installs what is missing (as root), builds once, with g++, and passes every unit, property
 #                and system test, on real mounts.
 # run.sh --all   the long form: besides, two builds with clang, whose analysis follows each mutex, one for the address and
-#                undefined behaviour sanitizers and the fuzzers, one for the thread sanitizer on plain threads, since
-#                oneTBB is opaque to it; and the Debian packages, installed and used in a clean Debian and in a guest.
+#                undefined behaviour sanitizers and the fuzzers, one for the thread sanitizer; and the Debian packages,
+#                installed and used in a clean Debian and in a guest.
 # Tells how far it is. The last line counts the tests: "N passed, N failed, N skipped".
 #
 # What only waits or computes runs side by side, the builds of the long form behind it. What measures, or changes what a
@@ -89,7 +89,7 @@ build_address() {
 build_thread() {
   # Only what runs on many threads: the rest has nothing to show here.
   # shellcheck disable=SC2046
-  CXX=clang++-19 meson setup "$build/thread" -Doptimization=1 -Db_lundef=false -Db_sanitize=thread -Dexecutor=threads &&
+  CXX=clang++-19 meson setup "$build/thread" -Doptimization=1 -Db_lundef=false -Db_sanitize=thread &&
     ninja -C "$build/thread" $(python3 tests/run_results.py targets "$build/thread" concurrency)
 }
 build_packages() {

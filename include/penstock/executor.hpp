@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Where copying runs. The program uses oneTBB arenas, the tests plain threads.
+/// Where copying runs.
 #pragma once
 
 #include <functional>
@@ -15,10 +15,11 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
   virtual ~Executor() = default;
 
-  /// How many calls run at the same time.
+  /// How many calls run at the same time, at most.
   [[nodiscard]] virtual unsigned slots() const noexcept = 0;
-  /// Calls `work(0)` to `work(slots() - 1)`, all at the same time, and returns when all have returned. A call may block
-  /// for long: each has a thread of its own.
+  /// Calls `work(0)` on this thread and beside it `work(1)` to `work(slots() - 1)`, each on a thread of its own, so
+  /// that a call may block for long; returns when all have returned. Where the system gives fewer threads there are
+  /// fewer calls: `work` takes what is left to do until there is nothing. It must not throw.
   virtual void run_on_all_slots(const std::function<void(unsigned slot)>& work) = 0;
 };
 
@@ -26,10 +27,9 @@ class Executor {
 [[nodiscard]] unsigned default_request_slots();
 
 /// `slots` threads for what somebody waits for. 0: default_request_slots().
-/// Built on oneTBB, or on plain threads with -Dexecutor=threads.
 [[nodiscard]] std::unique_ptr<Executor> make_request_executor(unsigned slots);
 
-/// The background arena: its threads, and the one that calls run_on_all_slots(), give way to others for good.
+/// As above, in the background: the threads, and the one that calls run_on_all_slots(), give way to others for good.
 [[nodiscard]] std::unique_ptr<Executor> make_background_executor(unsigned slots);
 
 }  // namespace penstock

@@ -13,8 +13,7 @@
 
 namespace penstock {
 
-/// Plain threads: oneTBB makes all of an arena's at once, and ends the program when the system has one too few to give.
-/// A new one inherits what the thread that made it may do. Threads: add() and interrupt() on any; the rest on one.
+/// A new thread inherits what the thread that made it may do. Threads: add() and interrupt() on any; the rest on one.
 class Crew {
  public:
   /// At most `most` threads, each of which runs `work` once. `work` must not throw. `spare`: none is added that would

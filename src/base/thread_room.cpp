@@ -15,7 +15,7 @@ namespace penstock {
 namespace {
 
 constexpr const char* kAdvice = "; raise the limit on memory (ulimit -v) or on processes (ulimit -u)";
-constexpr std::size_t kStackBytes = 4U << 20U;  // oneTBB's
+constexpr std::size_t kStackBytes = 1U << 20U;  // a Crew's
 // For tables, unpacked clusters and requests; none of it is touched here.
 constexpr std::size_t kWorkBytes = 64U << 20U;
 

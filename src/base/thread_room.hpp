@@ -27,7 +27,7 @@ template <typename Call>
 [[nodiscard]] Result<> check_memory_room();
 
 /// Whether `count` more threads can run at a time, found by starting them, for where it is too late when they are
-/// needed: oneTBB ends the program when one of its own cannot be started. Errors: EAGAIN, ENOMEM. Source:
+/// needed. Errors: EAGAIN, ENOMEM. Source:
 /// pthread_create(3), getrlimit(2).
 [[nodiscard]] Result<> check_thread_room(unsigned count);
 

@@ -7,6 +7,8 @@
 
 #include <penstock/error.hpp>
 
+#include "base/descriptor.hpp"
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,12 +26,12 @@ class AttachPlace {
   void remove();
 
  private:
-  AttachPlace(std::string directory, std::string view, control::Descriptor lock)
+  AttachPlace(std::string directory, std::string view, Descriptor lock)
       : directory_(std::move(directory)), view_(std::move(view)), lock_(std::move(lock)) {}
 
   std::string directory_;
   std::string view_;
-  control::Descriptor lock_;
+  Descriptor lock_;
 };
 
 /// The directory of the place that `file` lies in; `file` may be cut off. Nothing when it lies elsewhere.

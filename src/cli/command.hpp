@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -41,6 +42,9 @@ struct Option {
   [[nodiscard]] bool is_argument() const { return !names.starts_with('-'); }
   [[nodiscard]] bool is_flag() const { return value.empty(); }
 };
+
+/// Of the names of an option, each by itself, in their order: "-f", "--format".
+[[nodiscard]] std::vector<std::string> flags_of(std::string_view names);
 
 struct Command {
   std::string name;

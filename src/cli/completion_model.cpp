@@ -34,17 +34,6 @@ ValueModel value_of(const std::string& name, const OptionRules& rules, const std
   return out;
 }
 
-/// Short ones first.
-std::vector<std::string> flags_of(std::string_view names) {
-  std::vector<std::string> out;
-  for (;;) {
-    const auto end = names.find(',');
-    out.emplace_back(names.substr(0, end));
-    if (end == std::string_view::npos) return out;
-    names.remove_prefix(end + 1);
-  }
-}
-
 OptionModel help_option() {
   return {.flags = flags_of(kHelpFlag), .value = {}, .help = kHelpText};
 }

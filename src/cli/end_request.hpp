@@ -26,11 +26,11 @@ class EndRequest {
   [[nodiscard]] Woken wait(std::chrono::milliseconds time, int descriptor = -1);
 
  private:
-  control::Descriptor wake_;  ///< eventfd(2), written by the handlers
-  struct sigaction old_int_{};
-  struct sigaction old_term_{};
-  struct sigaction old_hup_{};
-  struct sigaction old_winch_{};
+  Descriptor wake_;  ///< eventfd(2), written by the handlers
+  struct sigaction old_int_ {};
+  struct sigaction old_term_ {};
+  struct sigaction old_hup_ {};
+  struct sigaction old_winch_ {};
 };
 
 }  // namespace penstock::cli

@@ -6,6 +6,8 @@
 
 #include <penstock/error.hpp>
 
+#include "base/descriptor.hpp"
+
 #include <chrono>
 #include <optional>
 #include <string>
@@ -51,12 +53,12 @@ class HeldLoop {
   [[nodiscard]] Result<> detach(std::chrono::milliseconds patience);
 
  private:
-  HeldLoop(std::string name, std::string file, control::Descriptor descriptor)
+  HeldLoop(std::string name, std::string file, Descriptor descriptor)
       : name_(std::move(name)), file_(std::move(file)), descriptor_(std::move(descriptor)) {}
 
   std::string name_;
   std::string file_;
-  control::Descriptor descriptor_;
+  Descriptor descriptor_;
 };
 
 /// Lets go of `file` without waiting; for a device in use, with its last close.

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <set>
 #include <utility>
 
 namespace penstock::cli {
@@ -55,14 +56,62 @@ CLI::Option* add_option(CLI::App& app, const Option& option) {
   return made;
 }
 
-CLI::App* add_command(CLI::App& app, const Command& command) {
+/// What of a command CLI11 is told: setting up an option costs it more than opening an image, and most lines name few.
+class Wanted {
+ public:
+  Wanted(const Command& command, const std::vector<std::string>& words) : command_(command) {
+    for (const std::string& word : words) {
+      if (word.starts_with("--")) {
+        long_names_.insert(word.substr(0, word.find('=')));
+      } else if (word.starts_with('-')) {
+        letters_ += word;  // "-rf" names two; a letter too many, of a value, does no harm
+      }
+    }
+    // --help lists all.
+    for (const std::string& name : flags_of(kHelpFlag)) all_ = all_ || is_named(name);
+  }
+
+  [[nodiscard]] bool operator()(const Option& option) const {
+    if (all_ || option.is_argument() || option.rules.required || names(option)) return true;
+    // Others ask for it by its name.
+    return std::ranges::any_of(command_.options, [&](const Option& other) {
+      return !other.rules.needs.empty() && has_name(option, other.rules.needs) && names(other);
+    });
+  }
+
+ private:
+  [[nodiscard]] bool is_named(const std::string& name) const {
+    return name.starts_with("--") ? long_names_.contains(name) : letters_.find(name[1]) != std::string::npos;
+  }
+
+  [[nodiscard]] bool names(const Option& option) const {
+    return std::ranges::any_of(flags_of(option.names), [this](const std::string& name) { return is_named(name); });
+  }
+
+  [[nodiscard]] static bool has_name(const Option& option, const std::string& name) {
+    const auto names = flags_of(option.names);
+    return std::ranges::find(names, name) != names.end();
+  }
+
+  const Command& command_;
+  std::set<std::string> long_names_;
+  std::string letters_;  ///< of the words that begin with one dash
+  bool all_ = false;
+};
+
+CLI::App* add_command(CLI::App& app, const Command& command, const std::vector<std::string>& words) {
   CLI::App* const made = app.add_subcommand(command.name, command.help);
+  const Wanted wanted(command, words);
   for (const Option& option : command.options) {
+    if (!wanted(option)) continue;
     CLI::Option* const added = add_option(*made, option);
     if (option.rules.required) added->required();
     // These name options that stand further up.
     if (!option.rules.needs.empty()) added->needs(made->get_option(option.rules.needs));
-    for (const std::string& other : option.rules.excludes) added->excludes(made->get_option(other));
+    for (const std::string& other : option.rules.excludes) {
+      // One that the line does not name is not there to be excluded.
+      if (auto* const given = made->get_option_no_throw(other); given != nullptr) added->excludes(given);
+    }
   }
   if (command.left_over != nullptr) made->allow_extras();
   return made;
@@ -86,7 +135,7 @@ ParsedLine parse(const std::vector<Command>& commands, std::vector<std::string> 
   app.add_option("--print-completion", line.completion_shell)->group("");
   app.require_subcommand(0, 1);
   std::vector<CLI::App*> made;
-  for (const Command& command : commands) made.push_back(add_command(app, command));
+  for (const Command& command : commands) made.push_back(add_command(app, command, words));
   // The command that was named, or the end when the line did not get that far.
   const auto named = [&made] { return std::ranges::find_if(made, [](const CLI::App* one) { return one->parsed(); }); };
 

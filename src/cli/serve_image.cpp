@@ -25,15 +25,21 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
     return usage_error(command, understood.error().message());
   }
   if (const auto allowed = fuse::check_mount_options(serve.mount); !allowed) return report(allowed.error());
+  fuse::Daemon daemon;
   // A service manager wants its own child to serve; from the background there is nobody to tell.
   auto notice = ServiceNotice::from_environment(flags.foreground);
   if (!notice) return report(notice.error());
-  // Into the background before the image is opened: threads do not survive a fork.
-  fuse::Daemon daemon;
-  if (!flags.foreground) {
-    const auto status = daemon.detach();
+  const auto unmounter = fuse::Unmounter::make();
+  if (!unmounter) return report(unmounter.error());
+  // Into the background before the image is opened: threads do not survive a fork. The helper process is started before
+  // a byte of the image is read, which might be what breaks us; by the parent, which waits anyway.
+  if (flags.foreground) {
+    (*unmounter)->start();
+  } else {
+    const auto status = daemon.detach([&unmounter] { (*unmounter)->start(); });
     if (!status) return report(status.error());
     if (*status) return **status;
+    (*unmounter)->left_to_another();
   }
   auto mountpoint = steps.place();
   if (!mountpoint) return report(mountpoint.error());
@@ -43,12 +49,6 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
   const auto undo = [&steps] {
     if (steps.undo) steps.undo();
   };
-  // Before a byte of the image is read, which might be what breaks us.
-  const auto unmounter = fuse::Unmounter::start();
-  if (!unmounter) {
-    undo();
-    return report(unmounter.error());
-  }
   serve.sandbox = steps.sandbox;
   if (steps.sandbox) fuse::shed_before_opening(fuse::wants_rings(serve.mount));
   auto image = Image::open(flags.image, image_options);

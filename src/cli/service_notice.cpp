@@ -63,7 +63,7 @@ Result<std::optional<NotifySocket>> NotifySocket::from(const char* name) {
   }
   std::memcpy(address.sun_path, name, size);
   if (name[0] == '@') address.sun_path[0] = '\0';
-  control::Descriptor descriptor(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  Descriptor descriptor(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!descriptor) return system_failure("cannot make a socket");
   // At once: the sandbox lets nothing reach an abstract socket that was not connected before. A path ends with a zero,
   // which the structure has; an abstract name is as long as it is.
@@ -117,7 +117,7 @@ void ServiceNotice::keep_telling(const std::stop_token& stop, const std::string&
   // Half the period, as sd_watchdog_enabled(3) recommends.
   if (watchdog_)
     pause = std::clamp(std::chrono::duration_cast<milliseconds>(*watchdog_ / 2), milliseconds(1), kPauseMax);
-  const control::Descriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Descriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const std::stop_callback on_stop(stop, [&wake] { eventfd_write(wake.get(), 1); });
   // Through the kernel and the control socket, as anybody would: a sign of life of all of it. When the mount is gone
   // there is nothing more to tell; when it hangs, the watchdog ends the service.

@@ -4,6 +4,8 @@
 
 #include <penstock/error.hpp>
 
+#include "base/descriptor.hpp"
+
 #include "control/socket.hpp"
 
 #include <chrono>
@@ -23,9 +25,9 @@ class NotifySocket {
   [[nodiscard]] Result<> send(std::string_view lines) const;
 
  private:
-  explicit NotifySocket(control::Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
+  explicit NotifySocket(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
 
-  control::Descriptor descriptor_;
+  Descriptor descriptor_;
 };
 
 /// How often the manager wants to hear from this process; nothing: never. Source: sd_watchdog_enabled(3).

@@ -20,11 +20,10 @@ std::string version_text() {
   for (const Format* format : formats()) formats_known += concat(formats_known.empty() ? "" : ", ", format->name);
   std::string protocols;
   for (const auto& protocol : storage_protocols()) protocols += concat(protocols.empty() ? "" : ", ", protocol);
-  return concat(
-      "penstock " PENSTOCK_VERSION "\nformats: ", formats_known, "\ntransports: ", protocols,
-      "\ncompression: " PENSTOCK_COMPRESSION "\nexecutor: " PENSTOCK_EXECUTOR "\nlibfuse: ", fuse.libfuse_running,
-      " (built with ", fuse.libfuse_built, ")\nfuse over io_uring: ", yes(fuse.io_uring),
-      "\nfuse passthrough: ", yes(fuse.passthrough), "\nprobes: ", fuse.probes ? "USDT" : "no");
+  return concat("penstock " PENSTOCK_VERSION "\nformats: ", formats_known, "\ntransports: ", protocols,
+                "\ncompression: " PENSTOCK_COMPRESSION "\nlibfuse: ", fuse.libfuse_running, " (built with ",
+                fuse.libfuse_built, ")\nfuse over io_uring: ", yes(fuse.io_uring),
+                "\nfuse passthrough: ", yes(fuse.passthrough), "\nprobes: ", fuse.probes ? "USDT" : "no");
 }
 
 }  // namespace penstock::cli

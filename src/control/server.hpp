@@ -2,6 +2,7 @@
 /// The QMP server of a daemon.
 #pragma once
 
+#include "base/descriptor.hpp"
 #include "base/mutex.hpp"
 #include "control/protocol.hpp"
 #include "control/socket.hpp"

@@ -22,7 +22,7 @@ constexpr std::string_view kSuffix = ".sock";
 
 Result<> make_private_directory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_failure(concat("cannot make ", path));
-  struct stat attributes{};
+  struct stat attributes {};
   if (lstat(path.c_str(), &attributes) != 0) return system_failure(path);
   constexpr mode_t kOthers = S_IWGRP | S_IWOTH;
   if (!S_ISDIR(attributes.st_mode) || attributes.st_uid != geteuid() || (attributes.st_mode & kOthers) != 0) {
@@ -64,11 +64,6 @@ void remove_dead_sockets(const std::string& directory) {
 }
 
 }  // namespace
-
-void Descriptor::reset() noexcept {
-  if (number_ >= 0) ::close(number_);
-  number_ = -1;
-}
 
 Result<std::string> runtime_directory() {
   constexpr std::size_t kNameMax = 40;  // "/penstock/" and the name of a socket

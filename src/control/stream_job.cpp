@@ -3,7 +3,6 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "base/thread_room.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -127,10 +126,7 @@ Result<> StreamJob::start(const StreamRequest& request) {
   provisioner_.reset();
   id_ = request.id.empty() ? std::string(kDevice) : request.id;
   if (!background_) {
-    const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
-    // They stay for the next job.
-    TRY(check_thread_room(threads));
-    background_ = make_background_executor(threads);
+    background_ = make_background_executor(std::clamp(std::thread::hardware_concurrency(), 1U, 4U));
   }
   if (request.base.empty() && image_.layer_count() > 1) {
     auto start = image_.auto_start();

@@ -9,6 +9,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <sys/platform/x86.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -89,9 +90,10 @@ bool zero_neon(const std::byte* bytes, std::size_t length) {
 std::vector<ZeroKernel> kernels_of_this_processor() {
   std::vector<ZeroKernel> kernels;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) kernels.push_back({"avx512", zero_avx512});
-  if (__builtin_cpu_supports("avx2")) kernels.push_back({"avx2", zero_avx2});
+  // The C library knows already. The compiler's __builtin_cpu_supports() asks the processor again before main(), which
+  // a virtual machine answers a hundred times slower: 0.1 ms of each start.
+  if (CPU_FEATURE_ACTIVE(AVX512F)) kernels.push_back({"avx512", zero_avx512});
+  if (CPU_FEATURE_ACTIVE(AVX2)) kernels.push_back({"avx2", zero_avx2});
   kernels.push_back({"sse2", zero_sse2});  // every x86-64 has it
 #elif defined(__aarch64__)
   kernels.push_back({"neon", zero_neon});  // every AArch64 has it

@@ -55,7 +55,7 @@ std::uint32_t block_size_of(const struct stat& status) {
 }
 
 Result<FileStorage::Facts> examine(int descriptor, bool writable) {
-  struct stat status{};
+  struct stat status {};
   if (fstat(descriptor, &status) != 0) return open_failure(errno, writable);
   TRY(check_kind(status));
   FileStorage::Facts facts;
@@ -80,14 +80,14 @@ Result<FileStorage::Facts> examine(int descriptor, bool writable) {
   return facts;
 }
 
-Result<OwnedDescriptor> open_path(const std::string& path, int flags, bool writable) {
+Result<Descriptor> open_path(const std::string& path, int flags, bool writable) {
   int descriptor = -1;
   do {
     // Without O_NONBLOCK a FIFO that took the place of the file since check_kind() would hang us.
     descriptor = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
   } while (descriptor < 0 && errno == EINTR);
   if (descriptor < 0) return open_failure(errno, writable);
-  return OwnedDescriptor(descriptor);
+  return Descriptor(descriptor);
 }
 
 Result<> make_blocking(int descriptor) {
@@ -96,8 +96,7 @@ Result<> make_blocking(int descriptor) {
   return {};
 }
 
-Result<std::shared_ptr<Storage>> finish(const std::string& path, OwnedDescriptor descriptor,
-                                        const StorageOptions& options) {
+Result<std::shared_ptr<Storage>> finish(const std::string& path, Descriptor descriptor, const StorageOptions& options) {
   const auto facts = TRY(examine(descriptor.get(), options.writable));
   TRY(make_blocking(descriptor.get()));
   if (options.lock) TRY(take_qemu_locks(descriptor.get(), options.writable ? LockMode::write : LockMode::read));
@@ -109,13 +108,13 @@ Result<std::shared_ptr<Storage>> finish(const std::string& path, OwnedDescriptor
 Result<> sync_directory(const std::string& path) {
   std::string parent = std::filesystem::path(path).parent_path().string();
   if (parent.empty()) parent = ".";
-  const OwnedDescriptor directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // A directory that may be written but not read cannot be synced; some file systems cannot sync any.
   if (directory.get() < 0 || fsync(directory.get()) == 0 || errno == EINVAL) return {};
   return system_failure("cannot make the new directory entry durable");
 }
 
-Result<OwnedDescriptor> open_or_make(const std::string& path, bool& made) {
+Result<Descriptor> open_or_make(const std::string& path, bool& made) {
   // Two steps, because O_CREAT on an existing file is refused in a sticky directory (fs.protected_regular).
   for (int attempt = 0;; ++attempt) {
     made = false;
@@ -132,14 +131,14 @@ Result<OwnedDescriptor> open_or_make(const std::string& path, bool& made) {
 }  // namespace
 
 Result<std::shared_ptr<Storage>> open_file_storage(const std::string& path, const StorageOptions& options) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) return open_failure(errno, options.writable);
   TRY(check_kind(status));
   return finish(path, TRY(open_path(path, options.writable ? O_RDWR : O_RDONLY, options.writable)), options);
 }
 
 Result<std::shared_ptr<Storage>> create_file_storage(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) == 0) {
     TRY(check_kind(status));
     if (S_ISBLK(status.st_mode)) return fail(EINVAL, "is a block device; an image can only be made in a regular file");

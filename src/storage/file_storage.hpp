@@ -4,6 +4,7 @@
 
 #include <penstock/storage.hpp>
 
+#include "base/descriptor.hpp"
 #include "base/mutex.hpp"
 
 #include <atomic>
@@ -12,25 +13,6 @@
 #include <utility>
 
 namespace penstock {
-
-/// A descriptor that is closed when it goes out of scope.
-class OwnedDescriptor {
- public:
-  OwnedDescriptor() = default;
-  explicit OwnedDescriptor(int descriptor) : descriptor_(descriptor) {}
-  OwnedDescriptor(OwnedDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  OwnedDescriptor& operator=(OwnedDescriptor&& other) noexcept {
-    std::swap(descriptor_, other.descriptor_);
-    return *this;
-  }
-  OwnedDescriptor(const OwnedDescriptor&) = delete;
-  OwnedDescriptor& operator=(const OwnedDescriptor&) = delete;
-  ~OwnedDescriptor();
-  [[nodiscard]] int get() const noexcept { return descriptor_; }
-
- private:
-  int descriptor_ = -1;
-};
 
 /// Threads: any call beside any other, but truncate() to a smaller size cuts what is written at the same time.
 /// Errors: the errno of the system call. Source: pread(2), fallocate(2), lseek(2), sd(4).
@@ -46,7 +28,7 @@ class FileStorage final : public Storage {
     std::uint32_t sector_size = 1;  ///< block devices: what zeroing and discarding must be aligned to
   };
 
-  FileStorage(std::string name, OwnedDescriptor descriptor, const Facts& facts);
+  FileStorage(std::string name, Descriptor descriptor, const Facts& facts);
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] bool writable() const noexcept override { return facts_.writable; }
@@ -74,7 +56,7 @@ class FileStorage final : public Storage {
   [[nodiscard]] ssize_t read_some(HostOffset offset, std::span<std::byte> out);
 
   std::string name_;
-  OwnedDescriptor descriptor_;
+  Descriptor descriptor_;
   Facts facts_;
   std::atomic<std::uint64_t> least_size_{0};  // the file was that long, and we have not made it shorter
   std::atomic<bool> answers_at_once_{true};   // the file system knows RWF_NOWAIT

@@ -57,7 +57,7 @@ def idle_mounts(base, folder, tools):
     for view in views:
         view.find_daemon()
         daemon = view.pids[0]
-        for pid in [daemon, *children(daemon)]:
+        for pid in [daemon, *helpers(daemon)]:
             threads += len(os.listdir(f"/proc/{pid}/task"))
             with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
                 kibibytes += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
@@ -67,11 +67,18 @@ def idle_mounts(base, folder, tools):
     return seconds, threads / IDLE_MOUNTS, kibibytes / 1024 / IDLE_MOUNTS
 
 
-def children(pid):
+def helpers(daemon):
+    """The processes beside it, which were started by the same command line."""
+    with open(f"/proc/{daemon}/cmdline", "rb") as file:
+        line = file.read()
     found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-            found += [int(child) for child in file.read().split()]
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if file.read() == line and name != str(daemon):
+                    found.append(int(name))
+        except (OSError, ValueError):
+            continue  # no process, or one that has just ended
     return found
 
 

@@ -17,7 +17,7 @@ say "a Debian root with systemd and the packages"
 tar=${PENSTOCK_TEST_CACHE:-$work}/systemd-root.tar
 if [ ! -e "$tar" ]; then
   mmdebstrap --quiet --variant=apt --mode=root --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt=force-unsafe-io \
-    --include=systemd-sysv,udev,dbus,fuse3,kmod,mount,fdisk,e2fsprogs,libtbb12,libdeflate0,libzstd1,zlib1g \
+    --include=systemd-sysv,udev,dbus,fuse3,kmod,mount,fdisk,e2fsprogs,libdeflate0,libzstd1,zlib1g \
     bookworm "$tar.new.tar"
   mv "$tar.new.tar" "$tar"
 fi

@@ -18,8 +18,9 @@ int main(int count, char** arguments) {
   fuse::ServeOptions options;
   options.mountpoint = *std::move(mountpoint);
   options.version = "test";
-  const auto unmounter = fuse::Unmounter::start();
+  const auto unmounter = fuse::Unmounter::make();
   if (!unmounter) return complain(unmounter.error());
+  (*unmounter)->start();
   auto image = Image::open(arguments[2], {.format = arguments[1], .writable = true, .cache_bytes = 4U << 20U});
   if (!image) return complain(image.error());
   const auto served = fuse::serve(*std::move(image), options, **unmounter, [](const std::string&) { return true; });

@@ -31,6 +31,15 @@ end_child() {
   kill -KILL "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
 }
+# helper_of DAEMON: the process beside it, which was started by the same command line. Prints nothing if there is none.
+helper_of() {
+  local process
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = penstock-umount ] || continue
+    cmp -s "$process/cmdline" "/proc/$1/cmdline" && echo "${process#/proc/}"
+  done
+  true
+}
 # The command must be harmless when the script has undone its part itself.
 on_exit() { undo+=("$1"); }
 

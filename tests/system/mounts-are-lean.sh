@@ -10,7 +10,7 @@ cd "$work"
 unset MALLOC_PERTURB_
 
 # family DAEMON: its process and its helper's.
-family() { printf '%s\n' "$1" $(cat /proc/"$1"/task/*/children); }
+family() { printf '%s\n' "$1" "$(helper_of "$1")"; }
 count_threads() {
   local process total=0 tasks
   for process in $(family "$1"); do

@@ -11,7 +11,6 @@ random_bytes 1 $((8 << 20)) "$work/base.raw"
 
 status_of() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"; }
 in_force() { "$penstock" status --json "$mountpoint" | python3 -c 'import json, sys; print(json.load(sys.stdin)["sandbox"])'; }
-helper_of() { pgrep -P "$1" || true; }
 
 for format in qcow2 qed add-cow; do
   say "$format"

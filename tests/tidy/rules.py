@@ -28,7 +28,6 @@ OUTSIDE = {
 # One dependency lives in one place.
 ROOMS = [
     (re.compile(r"fuse3?/|fuse(_\w+)?\.h$"), ["fuse/*"], "libfuse"),
-    (re.compile(r"(oneapi/)?tbb/|tbb\.h$"), ["src/exec/*"], "oneTBB"),
     # These two take longer to compile than most files of ours. A header with one of them makes many files slow.
     (re.compile(r"CLI/"), ["src/cli/parser.cpp"], "CLI11"),
     (re.compile(r"nlohmann/json_fwd"), ["src/base/json.hpp"], "JSON's forward"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_storage.hpp"
 #include "base/blocking.hpp"
+#include "base/descriptor.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/random.hpp"
@@ -226,7 +227,7 @@ TEST_F(FileStorageTest, FailedFlushStaysFailed) {
   ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
   FileStorage::Facts facts;
   facts.writable = true;
-  FileStorage storage("pipe", OwnedDescriptor(ends[0]), facts);
+  FileStorage storage("pipe", Descriptor(ends[0]), facts);
   EXPECT_ERRNO(storage.flush(), EINVAL);
   ASSERT_EQ(dup2(made->descriptor(), ends[0]), ends[0]);
   EXPECT_ERRNO(storage.flush(), EINVAL);
@@ -236,10 +237,10 @@ TEST_F(FileStorageTest, FailedFlushStaysFailed) {
 
 TEST_F(FileStorageTest, ErrorsSayWhatAndWhere) {
   const auto storage = make();
-  struct rlimit before{};
+  struct rlimit before {};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const auto handler = signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small{4096, before.rlim_max};
+  const struct rlimit small { 4096, before.rlim_max };
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   const auto written = storage->write({0x50000}, bytes_of(10, 1));
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// The executor that is built in, whichever it is: with -Dexecutor=threads this is about plain threads.
 #include "tests/support/expect.hpp"
 
 #include <penstock/executor.hpp>
@@ -36,7 +35,7 @@ TEST(Executor, AllSlotsRunAtTheSameTimeHoweverFewTheCores) {
   }
 }
 
-TEST(Executor, TwoArenasDoNotStarveEachOther) {
+TEST(Executor, TwoDoNotStarveEachOther) {
   const auto one = make_request_executor(8);
   const auto two = make_request_executor(8);
   std::barrier all(16);
