@@ -41,7 +41,7 @@ volatile std::sig_atomic_t forwarded_signal = 0;
 /// Whoever interrupts the waiting parent means the child, which is in a session of its own.
 void forward_signals_to(pid_t child) {
   waited_for = child;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int number) {
     forwarded_signal = number;
     kill(waited_for, SIGTERM);

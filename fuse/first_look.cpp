@@ -47,7 +47,7 @@ void look_when_told(int socket) noexcept {
   std::array<char, 2 * PATH_MAX> path{};
   char word = 0;
   if (receive(socket, path.data(), path.size() - 1) != 0 && receive(socket, &word, 1) == 1) {
-    struct stat attributes {};
+    struct stat attributes{};
     const int number = stat(path.data(), &attributes) == 0 ? 0 : errno;
     static_cast<void>(send(socket, &number, sizeof number, MSG_NOSIGNAL));
   }

@@ -112,7 +112,7 @@ class Service {
   const std::chrono::system_clock::time_point mounted_at_ = std::chrono::system_clock::now();
   std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
   std::string sandbox_ = "off";
-  struct stat image_file_ {};           ///< which it was when it was mounted; its name may be another's later
+  struct stat image_file_{};            ///< which it was when it was mounted; its name may be another's later
   std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
 };
 

@@ -26,7 +26,7 @@ Descriptor file_to_pass_through(const Image& image, const std::vector<LayerInfo>
     return {};
   }
   Descriptor file(open(layers.front().path.c_str(), (image.writable() ? O_RDWR : O_RDONLY) | O_CLOEXEC));
-  struct stat status {};
+  struct stat status{};
   const bool same = file && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                     static_cast<std::uint64_t>(status.st_size) == image.virtual_size();
   return same ? std::move(file) : Descriptor();

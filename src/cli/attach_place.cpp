@@ -58,7 +58,7 @@ Result<AttachPlace> AttachPlace::make(const std::string& image) {
     std::string directory = concat(runtime, "/", kPrefix, std::string(kRandomLetters, 'X'));
     if (mkdtemp(directory.data()) == nullptr) return system_failure(concat("cannot make ", directory));
     Descriptor lock = open_directory(directory);
-    struct stat attributes {};
+    struct stat attributes{};
     // Another attach may have taken it for a dead one before it was locked.
     if (!lock || flock(lock.get(), LOCK_EX) != 0 || fstat(lock.get(), &attributes) != 0 || attributes.st_nlink == 0) {
       rmdir(directory.c_str());

@@ -27,10 +27,10 @@ class EndRequest {
 
  private:
   Descriptor wake_;  ///< eventfd(2), written by the handlers
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
-  struct sigaction old_hup_ {};
-  struct sigaction old_winch_ {};
+  struct sigaction old_int_{};
+  struct sigaction old_term_{};
+  struct sigaction old_hup_{};
+  struct sigaction old_winch_{};
 };
 
 }  // namespace penstock::cli

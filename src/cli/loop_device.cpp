@@ -73,7 +73,7 @@ std::vector<std::string> describe_lacks(int device, const std::string& path, con
   if (ioctl(device, LOOP_GET_STATUS64, &info) == 0 && (info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
     out.push_back(concat(path, ": no direct I/O to ", file, ": what is read is kept in memory twice"));
   }
-  struct stat attributes {};
+  struct stat attributes{};
   if (stat(file.c_str(), &attributes) == 0 && attributes.st_size % sector != 0) {
     out.push_back(concat(path, ": the last ", attributes.st_size % sector,
                          " bytes of the disk do not fill a sector and are left out; 'penstock resize' makes it whole"));
@@ -138,7 +138,7 @@ Result<std::string> loop_name(const std::string& device) {
   constexpr std::size_t kPrefix = std::string_view("/dev/").size();
   const auto resolved = real_path(device);
   if (!resolved) return Failure(resolved.error());
-  struct stat attributes {};
+  struct stat attributes{};
   if (stat(resolved->c_str(), &attributes) != 0) return system_failure(device);
   const std::string& path = *resolved;
   if (!S_ISBLK(attributes.st_mode) || !path.starts_with("/dev/loop")) {

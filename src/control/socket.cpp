@@ -22,7 +22,7 @@ constexpr std::string_view kSuffix = ".sock";
 
 Result<> make_private_directory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_failure(concat("cannot make ", path));
-  struct stat attributes {};
+  struct stat attributes{};
   if (lstat(path.c_str(), &attributes) != 0) return system_failure(path);
   constexpr mode_t kOthers = S_IWGRP | S_IWOTH;
   if (!S_ISDIR(attributes.st_mode) || attributes.st_uid != geteuid() || (attributes.st_mode & kOthers) != 0) {

@@ -55,7 +55,7 @@ std::uint32_t block_size_of(const struct stat& status) {
 }
 
 Result<FileStorage::Facts> examine(int descriptor, bool writable) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor, &status) != 0) return open_failure(errno, writable);
   TRY(check_kind(status));
   FileStorage::Facts facts;
@@ -131,14 +131,14 @@ Result<Descriptor> open_or_make(const std::string& path, bool& made) {
 }  // namespace
 
 Result<std::shared_ptr<Storage>> open_file_storage(const std::string& path, const StorageOptions& options) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) return open_failure(errno, options.writable);
   TRY(check_kind(status));
   return finish(path, TRY(open_path(path, options.writable ? O_RDWR : O_RDONLY, options.writable)), options);
 }
 
 Result<std::shared_ptr<Storage>> create_file_storage(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) == 0) {
     TRY(check_kind(status));
     if (S_ISBLK(status.st_mode)) return fail(EINVAL, "is a block device; an image can only be made in a regular file");

@@ -231,7 +231,7 @@ Result<> FileStorage::flush() {
 
 Result<std::uint64_t> FileStorage::size() {
   if (facts_.kind == Kind::block) return capacity_of(descriptor_.get());
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_.get(), &status) != 0) return system_failure("cannot tell the size");
   return static_cast<std::uint64_t>(status.st_size);
 }
@@ -273,7 +273,7 @@ Result<HostExtent> FileStorage::extent(HostOffset offset) {
 }
 
 Result<std::uint64_t> FileStorage::allocated_bytes() {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_.get(), &status) != 0) return system_failure("cannot tell the room in use");
   return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }

@@ -237,10 +237,10 @@ TEST_F(FileStorageTest, FailedFlushStaysFailed) {
 
 TEST_F(FileStorageTest, ErrorsSayWhatAndWhere) {
   const auto storage = make();
-  struct rlimit before {};
+  struct rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const auto handler = signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small { 4096, before.rlim_max };
+  const struct rlimit small{4096, before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   const auto written = storage->write({0x50000}, bytes_of(10, 1));
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
