@@ -9,7 +9,13 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#ifdef __clang__
+#define _Bool bool  // what the C library's header calls it, and clang's <stdbool.h> does not in standard C++
 #include <sys/platform/x86.h>
+#undef _Bool
+#else
+#include <sys/platform/x86.h>
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
