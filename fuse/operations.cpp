@@ -150,7 +150,7 @@ void read(FileSystem& system, Request& request) {
   const auto room = request.room(wanted.size);
   const auto got = system.view.read(wanted.offset, room);
   if (got) return request.answer(room.first(*got));
-  if (request.must_not_wait() && got.error().is(EAGAIN)) return;
+  if (got.error().is_would_wait()) return;
   reply_error(request, got.error(), concat("read of ", wanted.size, " bytes at ", wanted.offset));
 }
 
@@ -168,6 +168,7 @@ void write(FileSystem& system, Request& request) {
     out.size = static_cast<std::uint32_t>(*written);
     return request.answer_with(out);
   }
+  if (written.error().is_would_wait()) return;
   // The end of the disk is no event worth a line in the log, a full host file system is.
   if (written.error().is(ENOSPC) && wanted.offset >= view.size()) return request.fail(ENOSPC);
   reply_error(request, written.error(), concat("write of ", in.size(), " bytes at ", wanted.offset));

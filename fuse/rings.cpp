@@ -3,7 +3,8 @@
 /// the last two it may be with another thread, which gives it back through its ring's list.
 #include "fuse/rings.hpp"
 
-#include "base/blocking.hpp"
+#include <penstock/wait.hpp>
+
 #include "base/text.hpp"
 #include "fuse/io_ring.hpp"
 
@@ -204,12 +205,16 @@ class Rings::Ring {
 
  private:
   /// Sees whether what is served here waits for a disk.
-  class Watch final : public BlockingObserver {
+  class Watch final : public WaitRules {
    public:
-    void begins_to_block() noexcept override { waited = true; }
-    void goes_on() noexcept override {}
-    [[nodiscard]] bool refuses() const noexcept override { return refusing; }
+    [[nodiscard]] bool observes() const noexcept override { return true; }
+    void begins_to_wait() noexcept override { waited = true; }
+    [[nodiscard]] std::optional<Error> forbids(WaitFor what) const noexcept override {
+      if (refusing && (what == WaitFor::turn || refusing_all)) return Error::would_wait();
+      return std::nullopt;
+    }
     bool refusing = false;
+    bool refusing_all = false;  ///< the bytes of a write may have changed something before it has to wait for others
     bool waited = false;
   };
 
@@ -258,9 +263,8 @@ void Rings::Entry::send(int number, std::span<const std::byte> bytes) {
 void Rings::Ring::run() {
   pthread_setname_np(pthread_self(), concat("ring-", queues_.front()).c_str());
   serving_ = std::this_thread::get_id();
-  BlockingObserver::of_this_thread() = &watch_;
+  const WaitScope scope(&watch_);
   auto ended = serve();
-  BlockingObserver::of_this_thread() = nullptr;
   if (!ended) use_->failed(ended.error());
 }
 
@@ -316,8 +320,9 @@ Result<> Rings::Ring::receive(Entry& entry) {
     hand_on(entry);
     return {};
   }
-  const bool tries = opcode == FUSE_READ;
+  const bool tries = opcode == FUSE_READ || opcode == FUSE_WRITE;
   watch_.refusing = tries;
+  watch_.refusing_all = opcode == FUSE_READ;
   watch_.waited = false;
   entry.forbid_waiting(tries);
   serve_request(*use_->system, entry);

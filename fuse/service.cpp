@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fuse/service.hpp"
+#include "fuse/service_impl.hpp"
 
 #include "base/descriptor.hpp"
 #include "base/ending_signals.hpp"
@@ -8,14 +8,8 @@
 #include "base/real_path.hpp"
 #include "base/text.hpp"
 #include "base/thread_room.hpp"
-#include "control/server.hpp"
-#include "control/stream_job.hpp"
-#include "fuse/disk_picture.hpp"
 #include "fuse/patience.hpp"
-#include "fuse/report.hpp"
 #include "fuse/sandbox.hpp"
-#include "fuse/session.hpp"
-#include "fuse/slots.hpp"
 #include "fuse/ways.hpp"
 
 #include <nlohmann/json.hpp>
@@ -35,12 +29,11 @@ namespace penstock::fuse {
 
 namespace {
 
-/// Of what query-penstock and query-penstock-histogram answer: the next number when a member goes or changes its
-/// meaning. Source: share/status.schema.json.
-constexpr int kStatusVersion = 1;
+// So many requests at a time may wait, beside those that are served, before one that need not has to wait for them.
+constexpr unsigned kSlotsThatMayBlock = 1000;
 
-// As many requests at a time wait for the disk, beside those that are served: what a fast disk needs to be busy.
-constexpr unsigned kSlotsThatMayBlock = 32;
+/// How long requests and the streaming job may take to end. Source: penstock-mount(1), "Layers that do not answer".
+constexpr std::chrono::seconds kGrace{10};
 
 constexpr unsigned kTasksAtLeast = 3;  // the attendant, one slot, and a process that unmounts
 
@@ -53,68 +46,7 @@ Result<Descriptor> catch_signals() {
   return out;
 }
 
-/// One mounted image, on three kinds of threads: the slots serve the kernel, the attendant serves control commands and
-/// signals, the main thread makes slots, waits for their end and then closes the image. The attendant never outlives
-/// the session.
-class Service {
- public:
-  Service(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter,
-          std::vector<LayerInfo> layers, Descriptor signals)
-      : image_(std::move(image)),
-        options_(options),
-        unmounter_(unmounter),
-        layers_(std::move(layers)),
-        signals_(std::move(signals)) {}
-
-  Result<> start();
-  /// Serves; afterwards the image is closed.
-  Result<> run(const Ready& ready);
-
- private:
-  /// Gives up what only mounting needed. Before any thread is made.
-  void shut_in();
-  void add_commands();
-  /// As they are now, with absolute paths.
-  Result<std::vector<LayerInfo>> layers();
-  Result<Json> status();
-  Result<Json> cells(const Json& arguments);
-  bool begins_to_stream() const;
-  Result<> start_streaming();
-  Result<> start_tracing();
-  /// How the mount ended, for whoever asked for it.
-  Json describe(const control::StreamJob::Outcome& outcome) const;
-  Result<> serve_until_unmounted(const Ready& ready);
-  /// The attendant's: the first look at the view, then commands and signals.
-  void attend(const Ready& ready);
-  /// With the writeback cache: tells the kernel the size where it does not know it, at once and after every write
-  /// behind the end, which it would else take for data that the disk has.
-  Result<> keep_size_known();
-  Result<> announce_size() const;
-  Result<> quit();
-  void on_signal();
-  [[nodiscard]] std::string view_path() const;
-
-  std::unique_ptr<Image> image_;
-  const ServeOptions& options_;
-  Unmounter& unmounter_;
-  const std::vector<LayerInfo> layers_;
-  Descriptor signals_;
-  Descriptor size_in_doubt_;  ///< counts writes behind the end; with the writeback cache alone
-  std::unique_ptr<control::Server> control_;
-  std::unique_ptr<Trace> trace_;
-  std::unique_ptr<View> view_;
-  std::unique_ptr<FileSystem> system_;
-  unsigned serving_ = 0;  ///< slots that work at the same time
-  std::unique_ptr<FirstLook> first_look_;
-  std::unique_ptr<Session> session_;
-  std::unique_ptr<Slots> slots_;
-  std::unique_ptr<control::StreamJob> stream_;
-  const std::chrono::system_clock::time_point mounted_at_ = std::chrono::system_clock::now();
-  std::atomic<bool> terminated_{false};  ///< a signal ended the mount while it was in use
-  std::string sandbox_ = "off";
-  struct stat image_file_{};            ///< which it was when it was mounted; its name may be another's later
-  std::optional<Error> probe_failure_;  ///< written by the attendant, read after it has ended
-};
+}  // namespace
 
 Result<> Service::start() {
   const bool read_only = !image_->writable();
@@ -178,65 +110,6 @@ std::string Service::view_path() const {
   return concat(place, place.ends_with('/') ? "" : "/", system_->name);
 }
 
-Result<std::vector<LayerInfo>> Service::layers() {
-  auto now = TRY(image_->layers());
-  for (std::size_t i = 0; i + 1 < now.size(); ++i) now[i].backing_path = now[i + 1].path;
-  return now;
-}
-
-Result<Json> Service::status() {
-  const auto layers = TRY(this->layers());
-  const auto activity = image_->activity();
-  auto guest = view_->statistics().describe();
-  // Damage, or a backing file that is gone, must not hide how the job is doing.
-  const auto provisioned = describe_provisioned(*image_);
-  guest["in-flight"] = activity.in_flight;
-  return Json{{"version", kStatusVersion},
-              {"program", concat("penstock ", options_.version)},
-              {"image", system_->attributes.at("user.penstock.image")},
-              {"format", layers.front().format},
-              {"device", image_file_.st_dev},
-              {"inode", image_file_.st_ino},
-              {"mountpoint", options_.mountpoint.path},
-              {"view", view_path()},
-              {"virtual-size", image_->virtual_size()},
-              {"actual-size", TRY(image_->allocated_bytes())},
-              {"read-only", !image_->writable()},
-              {"resizable", options_.resizable},
-              {"discard", options_.discard == DiscardPolicy::unmap ? "unmap" : "ignore"},
-              {"detect-zeroes", options_.detect_zeroes},
-              {"pid", getpid()},
-              {"sandbox", sandbox_},
-              {"passthrough", system_->backing_id.has_value()},
-              {"requests-over", session_->rings() != nullptr ? "io_uring" : "/dev/fuse"},
-              {"mounted-at", std::chrono::system_clock::to_time_t(mounted_at_)},
-              {"threads", serving_},
-              {"cache-bytes", image_->cache_bytes()},
-              {"cache-bytes-max", options_.cache_bytes},
-              {"control", control_->path()},
-              {"stream", stream_->describe()},
-              {"copy-on-read",
-               {{"enabled", image_->copies_on_read()},
-                {"bytes", activity.copied_on_read},
-                {"failures", activity.copy_on_read_failures}}},
-              {"guest", std::move(guest)},
-              {"provisioned", provisioned ? *provisioned : Json()},
-              {"trace", trace_ ? trace_->describe() : Json()},
-              {"finalised", layers_.size() > 1 && layers.size() == 1},
-              {"layers", describe_layers(layers)}};
-}
-
-Result<Json> Service::cells(const Json& arguments) {
-  const auto wanted = arguments.find("cells");
-  if (wanted == arguments.end() || !wanted->is_number_unsigned() || *wanted < 1 || *wanted > Statistics::kCells) {
-    return fail(EINVAL, concat("Parameter 'cells' expects a number from 1 to ", Statistics::kCells));
-  }
-  const auto stream = stream_->describe();
-  std::optional<std::uint64_t> copying_at;
-  if (stream.is_object() && stream["state"] == "running") copying_at = stream["offset"].get<std::uint64_t>();
-  return Json{{"cells", TRY(draw_cells(*image_, view_->statistics(), wanted->get<std::uint32_t>(), copying_at))}};
-}
-
 Result<> Service::start_tracing() {
   if (options_.trace.empty()) return {};
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -262,58 +135,6 @@ Result<> Service::start_streaming() {
   if (options_.stream) return Failure(problem);
   log_line(LogLevel::warning, concat(problem.message(), "; not streaming"));
   return {};
-}
-
-Json Service::describe(const control::StreamJob::Outcome& outcome) const {
-  const auto& layer = layers_.front();
-  const auto image = printable(layer.path);
-  if (outcome.complete) {
-    const bool whole = !outcome.on_base;
-    auto message = concat(image, whole ? ": provisioned and finalised; it needs no backing file any more"
-                                       : ": provisioned; it now stands on its new backing file");
-    if (whole && layer.format == "add-cow") message += ", and its raw file can be used alone";
-    return {{"outcome", "complete"}, {"message", std::move(message)}};
-  }
-  if (outcome.incomplete) {
-    return {{"outcome", "incomplete"},
-            {"message", concat(image, ": ", outcome.percent, " % provisioned; ",
-                               outcome.remembered ? "the next mount goes on" : "mount with --stream to go on")}};
-  }
-  return {{"outcome", "closed"}, {"message", concat(image, ": flushed and closed")}};
-}
-
-void Service::add_commands() {
-  control_->on_command("query-version", [this](const Json&) -> Result<Json> {
-    return control::greeting(options_.version)["QMP"]["version"];
-  });
-  control_->on_command("query-status", [](const Json&) -> Result<Json> {
-    return Json{{"status", "running"}, {"singlestep", false}, {"running", true}};
-  });
-  control_->on_command("query-named-block-nodes", [this](const Json&) -> Result<Json> {
-    return describe_nodes(TRY(layers()), image_->writable(), options_.detect_zeroes);
-  });
-  control_->on_command("query-block", [this](const Json&) -> Result<Json> {
-    const auto nodes = describe_nodes(TRY(layers()), image_->writable(), options_.detect_zeroes);
-    return Json::array({{{"device", control::StreamJob::kDevice},
-                         {"type", "unknown"},
-                         {"removable", false},
-                         {"locked", false},
-                         {"io-status", "ok"},
-                         {"inserted", nodes.front()}}});
-  });
-  control_->on_command("query-blockstats", [this](const Json&) -> Result<Json> {
-    return Json::array({{{"device", control::StreamJob::kDevice},
-                         {"node-name", "layer0"},
-                         {"stats", view_->statistics().block_stats()}}});
-  });
-  control_->on_command("query-penstock", [this](const Json&) { return status(); });
-  control_->on_command("query-penstock-stream", [this](const Json&) -> Result<Json> { return stream_->describe(); });
-  control_->on_command("query-penstock-histogram", [this](const Json&) -> Result<Json> {
-    return Json{{"version", kStatusVersion}, {"requests", view_->statistics().describe_histograms()}};
-  });
-  control_->on_command("query-penstock-cells", [this](const Json& arguments) { return cells(arguments); });
-  control_->on_quit([this] { return quit(); });
-  control_->watch(signals_.get(), [this] { on_signal(); });
 }
 
 Result<> Service::quit() {
@@ -385,10 +206,14 @@ void Service::attend(const Ready& ready) {
 Result<> Service::serve_until_unmounted(const Ready& ready) {
   std::jthread attendant;
   TRY(or_no_thread([&] { attendant = std::jthread([this, &ready] { attend(ready); }); }));
-  auto served = slots_->run();
+  auto served = slots_->run([this] { return grace(); });
   const bool dead = served && !slots_->was_stopped() && session_->left_dead_mount();
   // Before the attendant is joined: it may wait for an answer of the file system.
-  session_->end();
+  if (slots_->left_waiting() == 0) {
+    session_->end();
+  } else {
+    session_->leave();
+  }
   control_->stop();
   attendant.join();
   if (!served) return served;
@@ -400,11 +225,37 @@ Result<> Service::serve_until_unmounted(const Ready& ready) {
   return {};
 }
 
+Grace Service::grace() const {
+  // A flush is not in vain: it may have much to write to a slow disk.
+  return Grace(kGrace, [this] { return image_->activity().flushing != 0; });
+}
+
+void Service::leave_who_waits(const control::StreamJob::Outcome& streamed) {
+  const auto requests = slots_->left_waiting();
+  const bool looks = !survey_.wait_until_idle(kLookPatience) || !picture_.wait_until_idle(kLookPatience);
+  if (requests == 0 && !streamed.waits && !looks) return;
+  TimedCall<Result<>> flush;
+  const auto flushed = flush([this] { return image_->flush(); }, kGrace);
+  std::string who = requests == 0 ? "" : concat(requests, requests == 1 ? " request" : " requests");
+  if (streamed.waits) who += who.empty() ? "the streaming job" : " and the streaming job";
+  if (who.empty()) who = "a look at the layers";
+  std::string what = "all that was written is flushed";
+  if (!flushed) what = "what was not synced may be lost";
+  if (flushed && !*flushed) what = concat("flushing failed: ", (*flushed).error().message());
+  const Error problem(ETIMEDOUT, concat(printable(layers_.front().path), ": ended without being closed: ", who,
+                                        " waited in vain for a layer that does not answer; ", what));
+  log_line(LogLevel::error, problem.message());
+  control_->finish(Failure(problem));
+  if (options_.on_left_waiting) options_.on_left_waiting();
+  _exit(EXIT_FAILURE);
+}
+
 Result<> Service::run(const Ready& ready) {
   auto outcome = serve_until_unmounted(ready);
   if (options_.on_unmounted) options_.on_unmounted();
   // Before the image is closed: the job's threads use it.
-  const auto streamed = stream_->end();
+  const auto streamed = stream_->end(grace());
+  leave_who_waits(streamed);
   // A trace that could not be written was warned of, and costs the image nothing.
   if (trace_) static_cast<void>(trace_->finish());
   auto closed = close_patiently(*image_);
@@ -425,8 +276,6 @@ Result<> Service::run(const Ready& ready) {
   }
   return outcome;
 }
-
-}  // namespace
 
 Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, Unmounter& unmounter, const Ready& ready) {
   wait_for_memory();

@@ -31,6 +31,7 @@ struct ServeOptions {
   std::string version;
   std::function<void()> on_signal;              ///< before a signal ends the mount: lets go of the view; may be empty
   std::function<void()> on_unmounted;           ///< before the image is flushed and closed; may be empty
+  std::function<void()> on_left_waiting;        ///< before the process ends itself, see serve(); may be empty
   bool sandbox = false;                         ///< before it serves, gives up what it does not need for that
   std::string trace;                            ///< file that every request is recorded in; empty: none
   std::uint64_t trace_bytes_max = 1ULL << 30U;  ///< how long it may become
@@ -39,8 +40,10 @@ struct ServeOptions {
 using Ready = std::function<bool(const std::string& view)>;
 
 /// Mounts `image` and serves it until it is unmounted, by whom and however, or SIGTERM, SIGINT or SIGHUP asks for it;
-/// then flushes and closes the image. `unmounter` is what reaches the mount from outside. `ready` is called once the
-/// view answers, on another thread, with the path of the view; false: nobody waits for it any more, and it is
+/// then flushes and closes the image. What still waits then for a layer that does not answer is given 10 s. After that
+/// the image is flushed, but not closed, and the process ends itself with status 1, having told who waits for it: the
+/// threads that wait cannot be ended otherwise. `unmounter` is what reaches the mount from outside. `ready` is called
+/// once the view answers, on another thread, with the path of the view; false: nobody waits for it any more, and it is
 /// unmounted.
 ///
 /// States: mounted -> served -> (unmounted | stopped by a signal | aborted | device broken) -> image closed.

@@ -278,11 +278,15 @@ Result<> Session::announce_size(const std::string& name, std::uint64_t size) con
   return helper_.announce_size(entry_, name, size);
 }
 
-void Session::end() {
+void Session::leave() {
   if (!ended_ && entry_.id != 0 && (!gone_ || left_dead_mount())) {
     if (const auto done = unmount(Unmount::detach); !done) log_line(LogLevel::warning, done.error().message());
   }
   ended_ = true;
+}
+
+void Session::end() {
+  leave();
   rings_.reset();  // keeps the device open
   fuse_session_unmount(session_);
 }

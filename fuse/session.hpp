@@ -96,7 +96,9 @@ class Session {
   void read_further_ahead() const;
   /// As fuse::announce_size(). Any thread, while the slots serve.
   [[nodiscard]] Result<> announce_size(const std::string& name, std::uint64_t size) const;
-  /// Unmounts lazily if need be and closes the device: everybody who waits for an answer gets an error.
+  /// Unmounts lazily if need be.
+  void leave();
+  /// As leave(), and closes the device: everybody who waits for an answer gets an error.
   void end();
 
  private:

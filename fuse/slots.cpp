@@ -25,6 +25,13 @@ constexpr std::chrono::milliseconds kBetweenInterruptions{5};
 
 constexpr std::chrono::milliseconds kBeforeAskingAgain{100};
 
+/// A request that is served from one look to the next and the one after waits for something. So long do others wait at
+/// most for a slot; no request that need not wait takes as long.
+constexpr std::chrono::milliseconds kBetweenLooks{5};
+
+/// So many are at hand for the next requests that have to wait for a disk.
+constexpr int kParkedMost = 32;
+
 void install_interruption() {
   struct sigaction action{};
   action.sa_handler = [](int) {};  // without SA_RESTART: the read ends with EINTR
@@ -40,7 +47,7 @@ Slots::Slots(Session& session, FileSystem& system, unsigned serving, unsigned bl
       // An ordinary user's mount is ended by one more process, which counts like a thread.
       crew_(serving + blocked, [this] { run_slot(); }, geteuid() != 0) {}
 
-Result<> Slots::run() {
+Result<> Slots::run(const std::function<Grace()>& make_grace) {
   install_interruption();
   auto* const rings = session_.rings();
   auto begun = or_no_thread([this, rings] {
@@ -50,8 +57,8 @@ Result<> Slots::run() {
                   .failed = [this](const Error& error) { fail(error); }});
   });
   if (begun) begun = begin();
-  if (begun) wait_for_the_end();
-  if (rings != nullptr) rings->stop();
+  if (begun) wait_for_the_end(make_grace);
+  if (rings != nullptr && left_waiting() == 0) rings->stop();
   TRY(begun);
   const MutexLock lock(turn_mutex_);
   if (failure_) return Failure(*failure_);
@@ -66,72 +73,105 @@ Result<> Slots::begin() {
   return {};
 }
 
-void Slots::wait_for_the_end() {
+void Slots::wait_for_the_end(const std::function<Grace()>& make_grace) {
   const MutexLock lock(turn_mutex_);
+  auto ask_again = std::chrono::steady_clock::now();
   while (!stopping_) {
-    if (!short_of_threads_) {
+    main_sleeps_ = true;
+    if (look_at_slots()) {
+      main_sleeps_ = false;
+      main_turn_.wait_for(turn_mutex_, kBetweenLooks);
+    } else if (short_of_threads_) {
+      main_turn_.wait_for(turn_mutex_, kBeforeAskingAgain);
+    } else {
       main_turn_.wait(turn_mutex_);
-      continue;
     }
-    main_turn_.wait_for(turn_mutex_, kBeforeAskingAgain);
+    const auto now = std::chrono::steady_clock::now();
+    if (!short_of_threads_) ask_again = now + kBeforeAskingAgain;
+    if (now < ask_again) continue;
+    ask_again = now + kBeforeAskingAgain;
     short_of_threads_ = false;
     if (lacks_receivers()) static_cast<void>(call_one());
     if (called_ + queued_ > parked_) static_cast<void>(find_parked());
   }
   // A signal may arrive just before the read that it is to interrupt, so it is sent until all loops have ended.
-  while (running_ != 0) {
+  Grace grace = make_grace();
+  while (running_ != 0 && !grace.is_over()) {
     crew_.interrupt(kInterruption);
     main_turn_.wait_for(turn_mutex_, kBetweenInterruptions);
   }
 }
 
+bool Slots::look_at_slots() noexcept {
+  bool any = false;
+  for (auto* const watch : watches_) any = watch->look() || any;
+  while (lacks_receivers() && call_one() == 0) continue;
+  return any;
+}
+
+unsigned Slots::left_waiting() {
+  const MutexLock lock(turn_mutex_);
+  return static_cast<unsigned>(running_);
+}
+
+void Slots::wake_main() noexcept {
+  const MutexLock lock(turn_mutex_);
+  main_turn_.notify_one();
+}
+
 void Slots::run_slot() {
   Watch watch(*this);
+  {
+    const MutexLock lock(turn_mutex_);
+    watches_.push_back(&watch);
+  }
   auto ended = serve(watch);
-  // One slot that is gone is one too few: end the others too, whatever the reason.
   const MutexLock lock(turn_mutex_);
+  std::erase(watches_, &watch);
+  --running_;
+  if (ended && *ended == Turn::surplus) return;
+  // One slot that is gone is one too few: end the others too, whatever the reason.
   if (!ended && !failure_) failure_ = std::move(ended).error();
   end_all();
-  --running_;
 }
 
-Result<> Slots::serve(Watch& watch) {
+Result<Slots::Turn> Slots::serve(Watch& watch) {
   ReceiveBuffer buffer;
   // Made because it is needed, like one that was parked.
-  for (bool goes_on = stand_by(watch); goes_on; goes_on = wait_for_turn(watch)) {
-    BlockingObserver::of_this_thread() = &watch;
-    const auto received = session_.receive(buffer, stopping_, watch);
-    // Nobody minds when it waits for another turn, and for what it serves meanwhile.
-    BlockingObserver::of_this_thread() = nullptr;
-    if (!TRY(received)) break;
+  auto turn = stand_by(watch);
+  for (; turn == Turn::receive; turn = wait_for_turn(watch)) {
+    const WaitScope scope(&watch);
+    if (!TRY(session_.receive(buffer, stopping_, watch))) return Turn::all_end;
   }
-  return {};
+  return turn;
 }
 
-bool Slots::wait_for_turn(Watch& watch) {
+Slots::Turn Slots::wait_for_turn(Watch& watch) {
   watch.leaves();
   {
     const MutexLock lock(turn_mutex_);
     // Under the mutex, as call_one() looks for whom to call: with one too few at work nobody may park.
     if (active_.fetch_sub(1) <= serving_ && !stopping_) {
       ++active_;
-      return true;
+      return Turn::receive;
     }
+    if (!stopping_ && parked_ - called_ - queued_ >= kParkedMost) return Turn::surplus;
     ++parked_;
   }
   return stand_by(watch);
 }
 
-bool Slots::stand_by(Watch& watch) {
+Slots::Turn Slots::stand_by(Watch& watch) {
   bool end = false;
   while (auto* const request = next_handed_on(end)) {
+    // Nobody minds when it waits.
     serve_request(system_, *request);
     const MutexLock lock(turn_mutex_);
     --helping_;
     ++parked_;
   }
   watch.ready = !end;
-  return !end;
+  return end ? Turn::all_end : Turn::receive;
 }
 
 Request* Slots::next_handed_on(bool& end) {
@@ -173,16 +213,18 @@ void Slots::fail(const Error& error) {
 
 Slots::Watch::Watch(Slots& of) : slots(of), at_once(kPatience) {}
 
-void Slots::Watch::begins_to_block() noexcept {
+void Slots::Watch::begins_to_wait() noexcept {
   at_once = 0;
+  if ((turn_.fetch_or(kBlocked) & kBlocked) != 0) return;
   if (slots.active_.fetch_sub(1) <= slots.serving_) slots.see_to_receivers();
 }
 
 void Slots::Watch::goes_on() noexcept {
-  ++slots.active_;
+  if ((turn_.fetch_and(~kBlocked) & kBlocked) != 0) ++slots.active_;
 }
 
 bool Slots::Watch::receives_on() noexcept {
+  end_request();
   // While requests wait for the disk, whoever came to help stays: calling one for each would cost more than it gains.
   if (slots.active_.load(std::memory_order_relaxed) > slots.serving_ && at_once++ >= kPatience) return false;
   if (!ready && !slots.all_serving_made_.load(std::memory_order_relaxed)) {
@@ -193,13 +235,34 @@ bool Slots::Watch::receives_on() noexcept {
 }
 
 void Slots::Watch::received() noexcept {
+  // Only a slot that serves is touched by look().
+  turn_.store((turn_.load(std::memory_order_relaxed) | kServing) + kNext);
+  if (slots.main_sleeps_ && slots.main_sleeps_.exchange(false)) slots.wake_main();
   const bool was_ready = std::exchange(ready, false);
   if (slots.all_serving_made_.load(std::memory_order_relaxed) || !was_ready) return;
   if (slots.ready_.fetch_sub(1) == 1) slots.see_to_receivers();
 }
 
 void Slots::Watch::leaves() noexcept {
+  end_request();
   if (std::exchange(ready, false)) --slots.ready_;
+}
+
+void Slots::Watch::end_request() noexcept {
+  if ((turn_.load(std::memory_order_relaxed) & kServing) == 0) return;
+  if ((turn_.fetch_and(~(kServing | kBlocked)) & kBlocked) == 0) return;
+  at_once = 0;
+  ++slots.active_;
+}
+
+bool Slots::Watch::look() noexcept {
+  auto now = turn_.load();
+  const bool is_the_same = std::exchange(seen_, now) == now;
+  if ((now & kServing) == 0) return false;
+  if (is_the_same && (now & kBlocked) == 0 && turn_.compare_exchange_strong(now, now | kBlocked)) {
+    slots.active_.fetch_sub(1);
+  }
+  return true;
 }
 
 void Slots::see_to_receivers() noexcept {

@@ -7,11 +7,13 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -20,7 +22,15 @@
 
 namespace penstock::fuse {
 
+namespace {
+
+/// What the helper is asked is done at once, or waits for a request that waits for a layer.
+constexpr std::chrono::seconds kPatience{5};
+
+}  // namespace
+
 struct Unmounter::Question {
+  std::uint64_t number = 0;
   std::uint64_t id = 0;
   std::array<char, 32> device{};
   Task task = Task::sync;
@@ -30,6 +40,7 @@ struct Unmounter::Question {
 };
 
 struct Unmounter::Answer {
+  std::uint64_t question = 0;
   int number = 0;  // errno, 0: done
   std::array<char, 1000> message{};
 };
@@ -83,7 +94,7 @@ void Unmounter::start() noexcept {
   const pid_t process = fork();
   if (process == 0) serve(their_socket_.get(), their_look_socket_.get());
   if (process < 0) {
-    answer(their_socket_.get(), system_failure("cannot start a process to unmount with"));
+    answer(their_socket_.get(), 0, system_failure("cannot start a process to unmount with"));
   }
   left_to_another();
 }
@@ -96,7 +107,7 @@ void Unmounter::left_to_another() noexcept {
 Result<std::unique_ptr<FirstLook>> Unmounter::prepare_first_look(const std::string& path) {
   {
     const MutexLock lock(mutex_);
-    TRY(hear());
+    TRY(hear(0));
   }
   return FirstLook::prepare(std::move(look_socket_), path);
 }
@@ -111,7 +122,7 @@ void Unmounter::serve(int socket, int look_socket) {
   let_go_of_everything_but({std::min(socket, look_socket), std::max(socket, look_socket)});
   // By a thread of its own, which may wait for an answer for long: the mount can be ended meanwhile.
   if (!or_no_thread([look_socket] { std::thread(look_when_told, look_socket).detach(); })) close(look_socket);
-  answer(socket, {});
+  answer(socket, 0, {});
   std::optional<MountEntry> only;
   for (;;) {
     Question question;
@@ -122,22 +133,34 @@ void Unmounter::serve(int socket, int look_socket) {
     question.name.back() = '\0';
     const MountEntry mount{.id = question.id, .path = {}, .device = question.device.data()};
     if (!only) only = mount;
-    Result<> done;
     if (only->id != mount.id || only->device != mount.device) {
-      done = fail(EPERM, "another mount than the one that was told first");
-    } else if (question.task == Task::sync) {
-      sync_mount(mount);
-    } else if (question.task == Task::announce_size) {
-      done = fuse::announce_size(mount, question.name.data(), question.size);
-    } else {
-      done = fuse::unmount(mount, question.task == Task::detach ? Unmount::detach : Unmount::unless_busy);
+      answer(socket, question.number, fail(EPERM, "another mount than the one that was told first"));
+      continue;
     }
-    answer(socket, done);
+    const auto work = [socket, question, mount] { answer(socket, question.number, do_task(question, mount)); };
+    // Each by a thread of its own: what waits for a layer that does not answer must not be in the way of the next.
+    if (!or_no_thread([&work] { std::thread(work).detach(); })) work();
   }
 }
 
-void Unmounter::answer(int socket, const Result<>& done) {
+Result<> Unmounter::do_task(const Question& question, const MountEntry& mount) {
+  switch (question.task) {
+    case Task::sync:
+      sync_mount(mount);
+      return {};
+    case Task::announce_size:
+      return fuse::announce_size(mount, question.name.data(), question.size);
+    case Task::detach:
+      return fuse::unmount(mount, fuse::Unmount::detach);
+    case Task::unmount_unless_busy:
+      break;
+  }
+  return fuse::unmount(mount, fuse::Unmount::unless_busy);
+}
+
+void Unmounter::answer(int socket, std::uint64_t question, const Result<>& done) {
   Answer answer;
+  answer.question = question;
   if (!done) {
     answer.number = done.error().number();
     put(answer.message, done.error().message());
@@ -150,14 +173,26 @@ Result<> Unmounter::ask(Task task, const MountEntry& mount, const std::string& n
   put(question.name, name);
   put(question.device, mount.device);
   const MutexLock lock(mutex_);
+  question.number = ++questions_;
   static_cast<void>(send(socket_.get(), &question, sizeof question, MSG_NOSIGNAL));
-  return hear();
+  return hear(question.number);
 }
 
-Result<> Unmounter::hear() {
+Result<> Unmounter::hear(std::uint64_t question) {
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
   Answer answer;
   ssize_t got = 0;
-  while ((got = recv(socket_.get(), &answer, sizeof answer, 0)) < 0 && errno == EINTR) continue;
+  do {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(give_up - std::chrono::steady_clock::now());
+    pollfd waiting{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    const int ready = left.count() <= 0 ? 0 : poll(&waiting, 1, static_cast<int>(left.count()));
+    if (ready == 0) {
+      return fail(ETIMEDOUT, concat("not done within ", kPatience.count(),
+                                    " s: the kernel waits for a request that waits for a layer"));
+    }
+    got = ready < 0 ? ready : recv(socket_.get(), &answer, sizeof answer, 0);
+    // An answer that came too late is to another question.
+  } while ((got < 0 && errno == EINTR) || (got == static_cast<ssize_t>(sizeof answer) && answer.question != question));
   if (got != static_cast<ssize_t>(sizeof answer))
     return fail(EPIPE, "cannot reach the mount: the helper that could was killed");
   answer.message.back() = '\0';

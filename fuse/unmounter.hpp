@@ -17,7 +17,8 @@ namespace penstock::fuse {
 /// Forked before the image is opened, it never sees a byte of one. It takes the first look at the view; and it does
 /// three things, with one mount, the first that it is told of: give the kernel the size of a file, write out what is
 /// dirty in it, and unmount it. It ends with the daemon, whose end closes the socket between the two. Threads: start()
-/// while the process has one; the rest any. Errors: EPIPE when the helper was killed.
+/// while the process has one; the rest any. Errors: EPIPE when the helper was killed; ETIMEDOUT when it has
+/// not answered within 5 s.
 ///
 /// States: made -> start(), or left_to_another() where start() is the business of another process, which was forked
 /// meanwhile and waits anyway -> prepare_first_look(), which knows whether there is one.
@@ -52,14 +53,16 @@ class Unmounter {
   struct Answer;
   [[nodiscard]] Result<> ask(Task task, const MountEntry& mount, const std::string& name = {}, std::uint64_t size = 0);
   /// The next answer; the first comes by itself when the helper is there.
-  [[nodiscard]] Result<> hear() REQUIRES(mutex_);
+  [[nodiscard]] Result<> hear(std::uint64_t question) REQUIRES(mutex_);
   [[noreturn]] static void serve(int socket, int look_socket);
-  static void answer(int socket, const Result<>& done);
+  static void answer(int socket, std::uint64_t question, const Result<>& done);
+  [[nodiscard]] static Result<> do_task(const Question& question, const MountEntry& mount);
 
   Mutex mutex_;
   const Descriptor socket_ GUARDED_BY(mutex_);  ///< one question at a time
-  Descriptor look_socket_;                      ///< until the first look has it
-  Descriptor their_socket_;                     ///< the helper's ends, until it is started
+  std::uint64_t questions_ GUARDED_BY(mutex_) = 0;
+  Descriptor look_socket_;   ///< until the first look has it
+  Descriptor their_socket_;  ///< the helper's ends, until it is started
   Descriptor their_look_socket_;
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/view.hpp"
 
-#include "base/blocking.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -125,7 +124,7 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> out) {
   Statistics::Request request(statistics_, RequestKind::read, offset, out.size());
   auto done = image_.read({offset}, out);
   if (!done) {
-    if (done.error().is(EAGAIN) && BlockingObserver::refuses_here()) request.withdraw();
+    if (done.error().is_would_wait()) request.withdraw();
     request.failed(done.error().number());
     return Failure(std::move(done).error());
   }
@@ -139,6 +138,7 @@ Result<std::size_t> View::write(std::uint64_t offset, std::span<const std::byte>
   if (written) {
     request.succeeded(*written);
   } else {
+    if (written.error().is_would_wait()) request.withdraw();
     request.failed(written.error().number());
   }
   return written;

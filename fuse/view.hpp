@@ -72,8 +72,8 @@ class View {
   [[nodiscard]] const ViewOptions& options() const noexcept { return options_; }
   [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
 
-  /// Bytes read: fewer than asked only at the end, 0 at or behind it. Where the thread's BlockingObserver refuses to
-  /// wait: EAGAIN, which counts as no request.
+  /// Bytes read: fewer than asked only at the end, 0 at or behind it. Where the thread's rules forbid to wait:
+  /// Error::would_wait(), which counts as no request; so does write().
   [[nodiscard]] Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out);
   /// Bytes written: fewer than asked only where the end cuts the write; never 0 unless `in` is empty.
   [[nodiscard]] Result<std::size_t> write(std::uint64_t offset, std::span<const std::byte> in);

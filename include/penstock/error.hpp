@@ -18,12 +18,22 @@ class [[nodiscard]] Error {
   /// `number` is an errno value (errno(3)), `message` one line without a line break.
   Error(int number, std::string message) : number_(number), message_(std::move(message)) {}
 
+  /// The call would have had to wait, which whoever runs the thread forbids for now (penstock/wait.hpp). It has done
+  /// nothing, and nobody is told: no text, so that it costs nothing.
+  [[nodiscard]] static Error would_wait() noexcept {
+    Error error(EAGAIN, {});
+    error.would_wait_ = true;
+    return error;
+  }
+  [[nodiscard]] bool is_would_wait() const noexcept { return would_wait_; }
+
   [[nodiscard]] int number() const noexcept { return number_; }
   [[nodiscard]] const std::string& message() const noexcept { return message_; }
   [[nodiscard]] bool is(int number) const noexcept { return number_ == number; }
 
   /// The same error with "who: " in front.
   [[nodiscard]] Error in(std::string_view who) const {
+    if (would_wait_) return *this;
     std::string longer(who);
     longer.append(": ").append(message_);
     return {number_, std::move(longer)};
@@ -31,6 +41,7 @@ class [[nodiscard]] Error {
 
  private:
   int number_;
+  bool would_wait_ = false;
   std::string message_;
 };
 

@@ -43,6 +43,7 @@ struct Populated {
 struct ImageActivity {
   std::uint64_t requests = 0;               ///< begun
   std::uint64_t in_flight = 0;              ///< begun and not ended
+  std::uint64_t flushing = 0;               ///< flushes that have not ended, populate()'s included
   std::uint64_t copied_on_read = 0;         ///< bytes
   std::uint64_t copy_on_read_failures = 0;  ///< the reader got its data all the same
 };
@@ -91,6 +92,8 @@ class Image {
   struct Layer {
     std::string path;
     std::unique_ptr<FormatDriver> driver;
+    /// What layers() has told of it as a layer below, which does not change: it may not answer a second time.
+    std::shared_ptr<const LayerInfo> told = {};
   };
   /// Of `options`, what open() says of the layers is not asked: they are open.
   [[nodiscard]] static std::unique_ptr<Image> from_layers(std::vector<Layer> layers, const ImageOptions& options);

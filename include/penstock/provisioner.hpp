@@ -75,11 +75,15 @@ class Provisioner {
   void pause();
   /// Ends a pause, and a wait before the next try.
   void resume();
-  /// Ends the job after the step in hand; what is copied stays. Without effect once it is finishing.
+  /// Ends the job after the step in hand, which does not wait for other requests any more; what is copied stays.
+  /// Without effect once it is finishing.
   void cancel();
   void set_speed(std::uint64_t bytes_per_second);
   /// Until the job has ended, with its last step: done, cancelled (ECANCELED) or failed with the error that ended it.
   [[nodiscard]] Result<> wait();
+  /// Whether it has ended with its last step, or never began, at the latest after `patience`. Before, the destructor
+  /// would wait.
+  [[nodiscard]] bool wait_for_end(std::chrono::milliseconds patience);
   [[nodiscard]] Progress progress() const;
 
  private:

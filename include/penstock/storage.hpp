@@ -4,6 +4,7 @@
 
 #include <penstock/error.hpp>
 #include <penstock/range.hpp>
+#include <penstock/wait.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -44,7 +45,10 @@ struct StorageIdentity {
 /// Units: bytes. Alignment: offsets, lengths and buffers obey limits().
 /// Threads: any call beside any other; overlapping writes are ordered above, by RangeLock.
 /// Errors: EIO, ENOSPC, EROFS/EBADF, EOPNOTSUPP; the message names what failed and the offset, the caller adds name().
-/// Source: pread(2), fallocate(2), lseek(2).
+/// Waiting: any call may wait for a disk or a server. read() and flush() tell the thread's rules so
+/// (penstock/wait.hpp); a read that would wait fails when they forbid it, having done nothing. Whoever has the thread
+/// must see by himself that the others last: asking that of each small write would cost more than the write. Source:
+/// pread(2), fallocate(2), lseek(2).
 class Storage {
  public:
   Storage() = default;

@@ -23,19 +23,14 @@ void* wait_until_free(void* gate) {
 Crew::Crew(unsigned most, std::function<void()> work, bool spare) : most_(most), spare_(spare), work_(std::move(work)) {
   const MutexLock lock(mutex_);
   threads_.reserve(most);
+  ended_.reserve(most);
 }
 
 Crew::~Crew() {
   // Those that are left may still add others.
-  for (std::size_t joined = 0;; ++joined) {
-    pthread_t thread{};
-    {
-      const MutexLock lock(mutex_);
-      if (joined == threads_.size()) return;
-      thread = threads_[joined];
-    }
-    pthread_join(thread, nullptr);
-  }
+  const MutexLock lock(mutex_);
+  while (!threads_.empty()) all_ended_.wait(mutex_);
+  join_ended();
 }
 
 int Crew::add() noexcept {
@@ -45,6 +40,7 @@ int Crew::add() noexcept {
   int error = EBUSY;
   {
     const MutexLock lock(mutex_);
+    join_ended();
     if (threads_.size() < most_) error = spare_ ? start_beside_another(attributes) : start(attributes);
   }
   pthread_attr_destroy(&attributes);
@@ -84,7 +80,22 @@ void Crew::interrupt(int signal) noexcept {
 
 void* Crew::run(void* crew) {
   static_cast<Crew*>(crew)->work_();
+  static_cast<Crew*>(crew)->end_this();
   return nullptr;
+}
+
+void Crew::end_this() noexcept {
+  const MutexLock lock(mutex_);
+  const pthread_t self = pthread_self();
+  std::erase_if(threads_, [self](pthread_t thread) { return pthread_equal(thread, self) != 0; });
+  ended_.push_back(self);  // there is room: each was joined before another took its place
+  // Under the mutex: who waits may be gone afterwards.
+  if (threads_.empty()) all_ended_.notify_all();
+}
+
+void Crew::join_ended() noexcept {
+  for (const pthread_t thread : ended_) pthread_join(thread, nullptr);
+  ended_.clear();
 }
 
 }  // namespace penstock

@@ -61,7 +61,7 @@ class ConditionVariable {
     lock.release();
   }
   /// As wait(), but returns after `timeout` at the latest.
-  void wait_for(Mutex& mutex, std::chrono::milliseconds timeout) REQUIRES(mutex) {
+  void wait_for(Mutex& mutex, std::chrono::microseconds timeout) REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     condition_.wait_for(lock, timeout);
     lock.release();

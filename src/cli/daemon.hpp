@@ -7,6 +7,7 @@
 
 #include "control/client.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,7 +28,9 @@ class Daemon {
   [[nodiscard]] static Result<Daemon> reach(const std::string& place);
 
   [[nodiscard]] const std::string& mountpoint() const noexcept { return mountpoint_; }
-  // Errors of all: EPIPE or ECONNRESET when the mount has gone, EREMOTEIO when the daemon refuses, EPROTO.
+  /// As control::Client::set_deadline().
+  void set_deadline(std::chrono::steady_clock::time_point deadline) { client_.set_deadline(deadline); }
+  // Errors of all: ETIMEDOUT, EPIPE or ECONNRESET when the mount has gone, EREMOTEIO when the daemon refuses, EPROTO.
 
   /// A question that takes no arguments: the whole answer.
   [[nodiscard]] Result<Json> query(const std::string& command);

@@ -73,6 +73,9 @@ Result<Ending> quit(Daemon& daemon, milliseconds patience) {
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
     auto ending = daemon.quit();
+    if (!ending && ending.error().is(ETIMEDOUT)) {
+      return fail(ETIMEDOUT, concat(daemon.mountpoint(), ": has not ended in time; the daemon goes on with it"));
+    }
     // The daemon has refused, and goes on; without an answer it is gone.
     if (ending || !ending.error().is(EREMOTEIO) || std::chrono::steady_clock::now() > give_up) return ending;
     std::this_thread::sleep_for(milliseconds(20));
@@ -84,11 +87,8 @@ Result<Ending> quit(Daemon& daemon, milliseconds patience) {
 std::vector<Option> end_options(EndFlags& flags) {
   return {
       {"--wait", "", &flags.wait, "First copy what the image lacks from its backing file"},
-      {"--deadline",
-       "TIME",
-       &flags.deadline,
-       "With --wait: no longer than this, as 90, 30s, 5m or 2h",
-       {.needs = "--wait"}},
+      {"--deadline", "TIME", &flags.deadline,
+       "Wait no longer than this, as 90, 30s, 5m or 2h; with --wait for the copying, else for the end"},
       {"-q,--quiet", "", &flags.quiet, "Print nothing when all went well"},
       {"--discard-map", "", &flags.discard_map, "Delete the add-cow file of an image whose raw file was completed"},
   };
@@ -111,7 +111,11 @@ Result<EndPlan> before_end(Daemon& daemon, const EndFlags& flags, std::optional<
     plan.map_device = facts.device;
     plan.map_inode = facts.inode;
   }
-  if (flags.wait) plan.note = TRY(let_finish(daemon, deadline, flags.quiet));
+  if (flags.wait) {
+    plan.note = TRY(let_finish(daemon, deadline, flags.quiet));
+  } else if (deadline) {
+    daemon.set_deadline(std::chrono::steady_clock::now() + *deadline);
+  }
   return plan;
 }
 

@@ -45,6 +45,7 @@ int serve_image(const std::string& command, const MountFlags& flags, const Mount
   if (!mountpoint) return report(mountpoint.error());
   serve.mountpoint = *std::move(mountpoint);
   serve.on_signal = steps.let_go;
+  serve.on_left_waiting = steps.undo;
   serve.on_unmounted = [&notice] { notice->stopping(); };
   const auto undo = [&steps] {
     if (steps.undo) steps.undo();

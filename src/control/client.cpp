@@ -6,9 +6,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <optional>
@@ -38,6 +40,8 @@ Result<std::string> find_control_socket(const std::string& mountpoint) {
 }
 
 namespace {
+
+constexpr std::chrono::milliseconds kLongestPoll{std::chrono::hours(1)};
 
 /// The daemon's own words, where it says no.
 std::optional<Error> refusal_in(const Json& message) {
@@ -80,8 +84,21 @@ Result<Json> Client::execute(const std::string& command, const Json& arguments) 
   }
 }
 
+Result<> Client::wait_for_input() const {
+  if (!deadline_) return {};
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - std::chrono::steady_clock::now());
+    pollfd waiting{.fd = descriptor_.get(), .events = POLLIN, .revents = 0};
+    const int ready = left.count() <= 0 ? 0 : poll(&waiting, 1, static_cast<int>(std::min(left, kLongestPoll).count()));
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return system_failure("cannot hear from the daemon");
+    if (left.count() <= 0) return fail(ETIMEDOUT, "the daemon has not answered in time");
+  }
+}
+
 Result<Json> Client::receive() {
   while (!framer_.has_next()) {
+    TRY(wait_for_input());
     std::array<char, 4096> buffer;
     const ssize_t got = ::recv(descriptor_.get(), buffer.data(), buffer.size(), 0);
     if (got < 0 && errno == EINTR) continue;

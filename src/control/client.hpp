@@ -5,6 +5,8 @@
 #include "control/protocol.hpp"
 #include "control/socket.hpp"
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 namespace penstock::control {
@@ -19,6 +21,9 @@ class Client {
   /// Connects, reads the greeting and negotiates. Errors: ECONNREFUSED and ENOENT when the daemon is gone.
   [[nodiscard]] static Result<Client> connect(const std::string& socket_path);
 
+  /// From now on no answer is waited for any longer: ETIMEDOUT, and the connection is of no use any more. Unset: for
+  /// ever.
+  void set_deadline(std::optional<std::chrono::steady_clock::time_point> deadline) { deadline_ = deadline; }
   /// Sends a command and waits for its answer, however long that takes; events are skipped.
   /// Errors: EREMOTEIO with the daemon's own words; EPIPE when it went away without an answer.
   [[nodiscard]] Result<Json> execute(const std::string& command, const Json& arguments);
@@ -28,8 +33,10 @@ class Client {
  private:
   explicit Client(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
   [[nodiscard]] Result<Json> receive();
+  [[nodiscard]] Result<> wait_for_input() const;
 
   Descriptor descriptor_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
   Framer framer_{16U << 20U};
 };
 

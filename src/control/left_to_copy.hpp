@@ -7,18 +7,23 @@
 #include <penstock/provisioner.hpp>
 
 #include "base/mutex.hpp"
+#include "base/timed_call.hpp"
 
 #include <optional>
 
 namespace penstock::control {
 
 /// For somebody who asks often. Counts again only when so much time has passed that counting is a small part of it;
-/// between, what the job has copied since is taken off. Threads: any call from any thread.
+/// between, what the job has copied since is taken off; so it is when counting takes too long, since a layer does not
+/// answer. Threads: any call from any thread.
 class LeftToCopy {
  public:
   LeftToCopy(Image& image, unsigned base, Clock& clock) : image_(image), base_(base), clock_(clock) {}
 
+  /// Errors: what hinders counting; ETIMEDOUT when it was never counted in time.
   [[nodiscard]] Result<CopyAmounts> after(const Progress& progress);
+  /// Whether nothing is being counted, at the latest after `patience`. Before, the destructor would wait.
+  [[nodiscard]] bool wait_until_idle(std::chrono::milliseconds patience) { return counting_.wait_until_idle(patience); }
 
  private:
   struct Count {
@@ -31,6 +36,7 @@ class LeftToCopy {
   Clock& clock_;
   Mutex mutex_;
   std::optional<Count> last_ GUARDED_BY(mutex_);
+  TimedCall<Result<CopyAmounts>> counting_;
 };
 
 }  // namespace penstock::control

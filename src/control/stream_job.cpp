@@ -80,6 +80,9 @@ Result<OnError> policy_of(const Json& arguments) {
   return fail(EINVAL, concat("Parameter 'on-error' does not accept value '", printable(word), "'"));
 }
 
+/// How long a command waits for the end of a job that was cancelled before.
+constexpr std::chrono::milliseconds kLastStepPatience{500};
+
 }  // namespace
 
 Json describe(const Progress& progress) {
@@ -123,6 +126,10 @@ Result<> StreamJob::start(const StreamRequest& request) {
   if (!image_.writable()) return fail(EROFS, concat("Block node '", kDevice, "' is read-only"));
   const auto base = TRY(depth_of(request.base));
   TRY(check_no_snapshots());
+  if (provisioner_ != nullptr &&
+      (!provisioner_->wait_for_end(kLastStepPatience) || !left_->wait_until_idle(kLastStepPatience))) {
+    return fail(EBUSY, "the last job's threads still wait for a layer that does not answer");
+  }
   provisioner_.reset();
   id_ = request.id.empty() ? std::string(kDevice) : request.id;
   if (!background_) {
@@ -156,15 +163,20 @@ Result<> StreamJob::check_no_snapshots() const {
               "('qemu-img snapshot -d')");
 }
 
-StreamJob::Outcome StreamJob::end() {
+StreamJob::Outcome StreamJob::end(Grace grace) {
+  constexpr std::chrono::milliseconds kBetweenLooks{50};
   Outcome outcome;
   if (provisioner_ != nullptr) {
-    if (provisioner_->progress().state == ProvisionState::finishing) static_cast<void>(provisioner_->wait());
+    provisioner_->cancel();  // without effect on one that is finishing
+    while (!provisioner_->wait_for_end(kBetweenLooks) || !left_->wait_until_idle(kBetweenLooks)) {
+      outcome.waits = grace.is_over();
+      if (outcome.waits) break;
+    }
     const auto progress = provisioner_->progress();
     outcome.incomplete = progress.state != ProvisionState::done;
     // An estimate may have missed what is left.
     outcome.percent = outcome.incomplete ? std::min(percent(progress), 99U) : 100;
-    provisioner_.reset();
+    if (!outcome.waits) provisioner_.reset();
   }
   outcome.complete = finalised_;
   outcome.on_base = !request_.base.empty();

@@ -7,7 +7,10 @@
 #include "control/left_to_copy.hpp"
 #include "control/server.hpp"
 
+#include "base/grace.hpp"
+
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -38,7 +41,7 @@ class StreamJob {
   StreamJob& operator=(const StreamJob&) = delete;
 
   /// Also remembers the wish in the image, where it can and the whole chain is meant, so that the next mount goes on.
-  /// Errors: EBUSY (one is running), EROFS, EINVAL (no such layer).
+  /// Errors: EBUSY (one is running, or has not ended its last step), EROFS, EINVAL (no such layer).
   [[nodiscard]] Result<> start(const StreamRequest& request);
 
   /// For `query-penstock`; null before the first start().
@@ -51,9 +54,11 @@ class StreamJob {
     bool remembered = false;  ///< the next mount goes on by itself
     unsigned percent = 0;     ///< provisioned: of the data that is not to stay below
     bool on_base = false;     ///< complete: a backing file stays, the one that was asked for
+    bool waits = false;       ///< its threads have not ended: they wait for a layer. This cannot be destroyed then
   };
-  /// Ends the job: one that is finishing is waited for, another is cancelled after the step in hand.
-  [[nodiscard]] Outcome end();
+  /// Ends the job: one that is finishing is waited for, another is cancelled after the step in hand; both no longer
+  /// than `grace` allows.
+  [[nodiscard]] Outcome end(Grace grace);
 
  private:
   void add_commands();

@@ -30,6 +30,18 @@ class Activity {
     Shard& shard_;
   };
 
+  /// Making durable what may be much, which takes as long as the disk needs: from construction to destruction.
+  class Flush {
+   public:
+    explicit Flush(Activity& activity) : flushing_(activity.flushing_) { ++flushing_; }
+    ~Flush() { --flushing_; }
+    Flush(const Flush&) = delete;
+    Flush& operator=(const Flush&) = delete;
+
+   private:
+    std::atomic<unsigned>& flushing_;
+  };
+
   void copied_on_read(std::uint64_t bytes) { copied_on_read_.fetch_add(bytes, kRelaxed); }
   void copy_on_read_failed() { copy_on_read_failures_.fetch_add(1, kRelaxed); }
 
@@ -41,6 +53,7 @@ class Activity {
     for (const auto& shard : shards_) begun += shard.begun.load(kRelaxed);
     return {.requests = begun,
             .in_flight = begun - ended,
+            .flushing = flushing_.load(kRelaxed),
             .copied_on_read = copied_on_read_.load(kRelaxed),
             .copy_on_read_failures = copy_on_read_failures_.load(kRelaxed)};
   }
@@ -56,6 +69,7 @@ class Activity {
   }
 
   std::array<Request::Shard, kShards> shards_;
+  std::atomic<unsigned> flushing_{0};
   std::atomic<std::uint64_t> copied_on_read_{0};
   std::atomic<std::uint64_t> copy_on_read_failures_{0};
 };

@@ -11,7 +11,7 @@ namespace penstock {
 
 Result<> Backing::read(GuestOffset offset, std::span<std::byte> out) {
   while (!out.empty()) {
-    const auto run = map_.find({offset, out.size()});
+    const auto run = TRY(map_.find({offset, out.size()}));
     std::uint64_t done = run.length;
     const auto part = out.first(run.length);
     switch (run.kind) {
@@ -26,8 +26,6 @@ Result<> Backing::read(GuestOffset offset, std::span<std::byte> out) {
       case FlatKind::ask:
         done = TRY(read_asking(run.depth, offset, part));
         break;
-      case FlatKind::later:
-        return fail(EAGAIN, "the layers below must be asked first");
     }
     offset += done;
     out = out.subspan(done);
@@ -56,7 +54,7 @@ Result<std::uint64_t> Backing::read_asking(unsigned depth, GuestOffset offset, s
 }
 
 Result<Backing::Content> Backing::content(GuestRange range) {
-  const auto run = map_.find(range);
+  const auto run = TRY(map_.find(range));
   if (run.kind == FlatKind::nothing || run.kind == FlatKind::zero) return Content{true, run.length};
   if (run.kind != FlatKind::data) return Content{false, run.length};
   auto& layer = layers_[run.depth];

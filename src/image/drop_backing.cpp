@@ -22,9 +22,10 @@ Result<> Image::Impl::drop_backing(unsigned base) {
   TRY(check_change({{0}, 0}));
   TRY(begin_writing());
   // Most of the flush goes beside requests; what is left for the hold is what came meanwhile.
-  if (!broken(Order::finalise_before_flush)) TRY(in_layer(top_layer(), top().flush()));
+  if (!broken(Order::finalise_before_flush)) TRY(flush_populated());
   const ExclusiveLock chain(chain_mutex_);
   const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
+  TRY(hold.taken());
   TRY(check_request({}));
   TRY(check_no_snapshots());
   if (base == 0) return fail(EINVAL, concat(printable(name_), ": an image cannot be its own backing file"));
@@ -36,7 +37,10 @@ Result<> Image::Impl::drop_backing(unsigned base) {
     // QED stores no format names; what other formats store must be named.
     if (next.format.empty()) next.format = layers_[base].driver->format();
   }
-  TRY(in_layer(top_layer(), top().change_backing(next)));
+  {
+    const Activity::Flush flush(activity_);
+    TRY(in_layer(top_layer(), top().change_backing(next)));
+  }
   // The driver now answers for an image on `next`: a discarded cluster, say, is no longer hidden by a zero cluster. So
   // from the header's change on nothing may be read from the layers that went.
   backing_.reset();

@@ -33,6 +33,7 @@ Result<Extent> Image::Impl::extent(GuestRange want) {
     const auto boundary = align_down(want.offset.value, kPieceBytes) + piece_size;
     const GuestRange piece{want.offset, std::min(want.length, boundary - want.offset.value)};
     const RangeLock::Hold hold(range_lock_, piece, RangeLock::Mode::shared);
+    TRY(hold.taken());
     TRY(check_request(piece));
     auto next = extent_once(piece);
     // What is sound before a damaged place is told first; the damage when it is asked for.

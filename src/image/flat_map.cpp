@@ -52,57 +52,59 @@ Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, G
 FlatMap::FlatMap(std::span<Image::Layer> layers, std::uint64_t budget_bytes)
     : layers_(layers), chunk_size_(chunk_size_for(layers)), chunks_(budget_bytes, kShards) {}
 
-FlatRun FlatMap::find(GuestRange range) {
-  if (layers_.size() < 2) return {.kind = FlatKind::nothing, .length = range.length};
+Result<FlatRun> FlatMap::find(GuestRange range) {
+  if (layers_.size() < 2) return FlatRun{.kind = FlatKind::nothing, .length = range.length};
   const GuestOffset start{align_down(range.offset.value, chunk_size_)};
   const auto chunk =
       chunks_.get({.position = start.value / chunk_size_}, [&]() -> Result<Chunk> { return resolve(start); });
-  if (!chunk && chunk.error().is(EAGAIN)) return {.kind = FlatKind::later, .length = range.length};
-  // resolve() does not fail, what cannot be asked becomes a run of kind ask: it can only be for want of memory.
-  if (!chunk) throw std::bad_alloc();
+  // What cannot be asked becomes a run of kind ask, and is no failure.
+  if (!chunk && chunk.error().is(ENOMEM)) throw std::bad_alloc();
+  if (!chunk) return Failure(chunk.error());
   const auto& runs = (*chunk)->runs;
   const auto at = static_cast<std::uint32_t>(range.offset - start);
   const auto behind = std::upper_bound(runs.begin(), runs.end(), at,
                                        [](std::uint32_t value, const Run& run) { return value < run.start; });
   const auto& run = *(behind - 1);
   const std::uint64_t end = behind == runs.end() ? chunk_size_ : behind->start;
-  return {.kind = run.kind,
-          .depth = run.depth,
-          .length = std::min(range.length, end - at),
-          .host_offset = {run.kind == FlatKind::data ? run.host_offset + (at - run.start) : 0}};
+  return FlatRun{.kind = run.kind,
+                 .depth = run.depth,
+                 .length = std::min(range.length, end - at),
+                 .host_offset = {run.kind == FlatKind::data ? run.host_offset + (at - run.start) : 0}};
 }
 
-FlatMap::Run FlatMap::resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const {
+Result<FlatMap::Run> FlatMap::resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const {
   unsigned failed_depth = 0;
   const auto answer = ask_layers(layers_, 1, range, &failed_depth);
   if (!answer) {
+    // Nothing was found out, and nothing is to be remembered.
+    TRY(Wait::check(WaitFor::bytes));
     // Told again to whoever reads here, by the layer itself; not remembered, since it may pass.
     const auto cluster_size = layers_[failed_depth].driver->geometry().cluster_size;
     length = std::min(range.length, cluster_size - range.offset.value % cluster_size);
-    return {0, start, static_cast<std::uint8_t>(failed_depth), FlatKind::ask};
+    return Run{0, start, static_cast<std::uint8_t>(failed_depth), FlatKind::ask};
   }
   const auto& mapping = answer->mapping;
   length = mapping.length;
   const auto depth = static_cast<std::uint8_t>(answer->depth);
   switch (mapping.kind) {
     case MappingKind::unallocated:
-      return {0, start, 0, FlatKind::nothing};
+      return Run{0, start, 0, FlatKind::nothing};
     case MappingKind::zero:
-      return {0, start, 0, FlatKind::zero};
+      return Run{0, start, 0, FlatKind::zero};
     case MappingKind::compressed:
-      return {0, start, depth, FlatKind::compressed};
+      return Run{0, start, depth, FlatKind::compressed};
     case MappingKind::data:
       break;
   }
-  if (mapping.storage != &layers_[depth].driver->data_storage()) return {0, start, depth, FlatKind::ask};
-  return {mapping.host_offset.value, start, depth, FlatKind::data};
+  if (mapping.storage != &layers_[depth].driver->data_storage()) return Run{0, start, depth, FlatKind::ask};
+  return Run{mapping.host_offset.value, start, depth, FlatKind::data};
 }
 
-FlatMap::Chunk FlatMap::resolve(GuestOffset start) const {
+Result<FlatMap::Chunk> FlatMap::resolve(GuestOffset start) const {
   Chunk chunk;
   for (std::uint32_t at = 0; at < chunk_size_;) {
     std::uint64_t length = 0;
-    const auto run = resolve_run({start + at, chunk_size_ - at}, at, length);
+    const auto run = TRY(resolve_run({start + at, chunk_size_ - at}, at, length));
     const auto* last = chunk.runs.empty() ? nullptr : &chunk.runs.back();
     const bool joins = last != nullptr && last->kind == run.kind && last->depth == run.depth &&
                        (run.kind != FlatKind::data || last->host_offset + (at - last->start) == run.host_offset);

@@ -18,7 +18,6 @@ enum class FlatKind : std::uint8_t {
   data,        ///< at host_offset of the layer's data_storage()
   compressed,  ///< in packed clusters of the layer: ask its driver
   ask,         ///< the layer could not be asked, or answers with a storage of its own: ask its driver
-  later,       ///< not known yet, and the thread refuses to wait
 };
 
 struct FlatRun {
@@ -49,8 +48,9 @@ class FlatMap {
   FlatMap(std::span<Image::Layer> layers, std::uint64_t budget_bytes);
 
   /// The run at the start of `range`, at most range.length bytes. `range` is not empty. A layer that cannot be asked
-  /// answers `ask` for no more than one of its clusters, so that damage stays where it is.
-  [[nodiscard]] FlatRun find(GuestRange range);
+  /// answers `ask` for no more than one of its clusters, so that damage stays where it is. Errors: the thread's rules
+  /// forbid to wait.
+  [[nodiscard]] Result<FlatRun> find(GuestRange range);
 
   [[nodiscard]] std::uint64_t bytes() const { return chunks_.bytes(); }
   /// Guest bytes that are resolved together.
@@ -67,8 +67,8 @@ class FlatMap {
     std::vector<Run> runs;  // by start, the first at 0
     [[nodiscard]] std::uint64_t memory_bytes() const { return runs.capacity() * sizeof(Run); }
   };
-  [[nodiscard]] Chunk resolve(GuestOffset start) const;
-  [[nodiscard]] Run resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const;
+  [[nodiscard]] Result<Chunk> resolve(GuestOffset start) const;
+  [[nodiscard]] Result<Run> resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const;
 
   std::span<Image::Layer> layers_;
   std::uint32_t chunk_size_;

@@ -108,6 +108,7 @@ Result<> Image::Impl::read(GuestOffset offset, std::span<std::byte> out) {
   const Activity::Request request(activity_);
   if (copy_on_read_.load(std::memory_order_relaxed)) copy_on_read(range);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
+  TRY(hold.taken());
   TRY(check_request(range));
   return read_held(range, out);
 }
@@ -145,6 +146,7 @@ Result<> Image::Impl::flush() {
 Result<> Image::Impl::flush_populated() {
   TRY(check_request({}));
   if (!writable_) return {};
+  const Activity::Flush flush(activity_);
   return in_layer(top_layer(), top().flush());
 }
 

@@ -133,6 +133,7 @@ class Image::Impl {
   // Whoever has either may look at them.
   mutable SharedMutex chain_mutex_;
   std::vector<Layer> layers_;
+  Mutex told_mutex_;                        // for Layer::told
   std::vector<std::string> backing_paths_;  // by layer, resolved
   // By layer, from the root: a daemon leaves the directory that relative names count from.
   std::vector<std::string> absolute_paths_;
@@ -163,6 +164,7 @@ Result<> Image::Impl::in_pieces(GuestRange range, Change&& change) {
     const auto boundary = align_down(range.offset.value, kPieceBytes) + kPieceBytes;
     const GuestRange piece{range.offset, std::min(range.length, boundary - range.offset.value)};
     const RangeLock::Hold hold(range_lock_, piece, RangeLock::Mode::exclusive);
+    TRY(hold.taken());
     TRY(check_request(piece));
     TRY(change(piece));
     range = {piece.end(), range.length - piece.length};

@@ -29,12 +29,18 @@ Result<std::uint64_t> Image::Impl::allocated_bytes() {
 Result<std::vector<LayerInfo>> Image::Impl::layers() {
   TRY(check_request({}));
   const SharedLock chain(chain_mutex_);
+  const MutexLock telling(told_mutex_);
   std::vector<LayerInfo> infos;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].told) {
+      infos.push_back(*layers_[i].told);
+      infos.back().backing_path = backing_paths_[i];
+      continue;
+    }
     auto described = describe_layer(layers_[i], backing_paths_[i]);
     if (!described && i == 0) return Failure(described.error());
     // A lower layer that cannot be reached any more must not hide what the others are.
-    infos.push_back(described ? *std::move(described)
+    infos.push_back(described ? *described
                               : LayerInfo{.path = layers_[i].path,
                                           .format = std::string(layers_[i].driver->format()),
                                           .backing = layers_[i].driver->backing(),
@@ -44,6 +50,7 @@ Result<std::vector<LayerInfo>> Image::Impl::layers() {
                                           .details = {},
                                           .backing_error = {}});
     infos.back().path = absolute_paths_[i];
+    if (i != 0 && described) layers_[i].told = std::make_shared<const LayerInfo>(infos.back());
   }
   return infos;
 }
@@ -58,6 +65,7 @@ Result<> Image::Impl::make_empty() {
   TRY(check_change({{0}, 0}));
   TRY(begin_writing());
   const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
+  TRY(hold.taken());
   TRY(check_request({}));
   return in_layer(top_layer(), top().make_empty());
 }

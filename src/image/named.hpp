@@ -13,8 +13,9 @@ namespace penstock {
 /// `result` with "name: " in front of its error.
 template <typename T>
 [[nodiscard]] Result<T> named(std::string_view name, Result<T> result) {
-  if (!result) return Failure(result.error().in(printable(name)));
-  return result;
+  if (result) return result;
+  if (result.error().is_would_wait()) return Failure(std::move(result).error());
+  return Failure(result.error().in(printable(name)));
 }
 
 template <typename T>

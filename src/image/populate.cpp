@@ -112,6 +112,7 @@ Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
   Mapping mapping;
   {
     const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
+    TRY(hold.taken());
     TRY(check_request(range));
     mapping = TRY(map_top(range));
   }
@@ -124,6 +125,7 @@ Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
 /// The runs of `range` that the top layer has nothing for.
 Result<std::vector<GuestRange>> Image::Impl::runs_missing(GuestRange range) {
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
+  TRY(hold.taken());
   TRY(check_request(range));
   std::vector<GuestRange> runs;
   while (!range.empty()) {
@@ -216,6 +218,7 @@ Result<Populated> Image::Impl::populate(GuestRange range, unsigned base, bool in
   storing.to_base = base < layer_count();
   {
     const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+    TRY(hold.taken());
     TRY(check_request(range));
     for (const auto& piece : fetched.pieces) TRY(store_missing(piece.range, piece.bytes, storing));
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/range_lock.hpp"
 
+#include "base/patient_wait.hpp"
+
 namespace penstock {
 
 namespace {
@@ -25,7 +27,13 @@ RangeLock::Hold::Hold(RangeLock& lock, GuestRange range, Mode mode)
     far_places_ = std::make_unique<Place[]>(count_);
     places_ = {far_places_.get(), count_};
   }
-  for (unsigned i = 0; i < count_; ++i) queue_and_wait(stripe(i), places_[i]);
+  for (unsigned i = 0; i < count_ && taken_; ++i) {
+    taken_ = queue_and_wait(stripe(i), places_[i]);
+    if (taken_) continue;
+    // Nothing is held without all of it.
+    for (unsigned queued = 0; queued <= i; ++queued) leave(stripe(queued), places_[queued]);
+    count_ = 0;
+  }
 }
 
 RangeLock::Hold::~Hold() {
@@ -44,7 +52,7 @@ RangeLock::Stripe& RangeLock::Hold::stripe(unsigned i) {
   return lock_.stripes_[i < wrapped ? i : first_stripe_ + (i - wrapped)];
 }
 
-void RangeLock::Hold::queue_and_wait(Stripe& stripe, Place& place) {
+Result<> RangeLock::Hold::queue_and_wait(Stripe& stripe, Place& place) {
   const MutexLock lock(stripe.mutex);
   place.hold = this;
   place.before = stripe.last;
@@ -53,7 +61,9 @@ void RangeLock::Hold::queue_and_wait(Stripe& stripe, Place& place) {
   for (const auto* earlier = place.before; earlier != nullptr; earlier = earlier->before) {
     if (conflicts(*earlier->hold)) ++place.blockers;
   }
-  while (place.blockers != 0) granted_.wait(stripe.mutex);
+  PatientWait wait(WaitFor::turn);
+  while (place.blockers != 0) TRY(wait.on(granted_, stripe.mutex));
+  return {};
 }
 
 void RangeLock::Hold::leave(Stripe& stripe, Place& place) {

@@ -2,6 +2,7 @@
 /// Shared and exclusive holds on ranges of clusters.
 #pragma once
 
+#include <penstock/error.hpp>
 #include <penstock/range.hpp>
 
 #include "base/mutex.hpp"
@@ -55,7 +56,8 @@ class RangeLock {
   std::array<Stripe, kStripes> stripes_;
 };
 
-/// One hold, from construction (which waits) to destruction. An empty range holds nothing.
+/// One hold, from construction, which waits by the thread's rules (penstock/wait.hpp), to destruction. An empty range
+/// holds nothing.
 class RangeLock::Hold {
  public:
   Hold(RangeLock& lock, GuestRange range, Mode mode);
@@ -63,6 +65,8 @@ class RangeLock::Hold {
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
 
+  /// Whether the clusters are held. Errors: the wait for them was forbidden.
+  [[nodiscard]] const Result<>& taken() const { return taken_; }
   /// The clusters held.
   [[nodiscard]] GuestRange range() const { return range_; }
 
@@ -70,7 +74,7 @@ class RangeLock::Hold {
   [[nodiscard]] bool conflicts(const Hold& other) const;
   /// The stripe of the i-th place; ascending with i.
   [[nodiscard]] Stripe& stripe(unsigned i);
-  void queue_and_wait(Stripe& stripe, Place& place);
+  [[nodiscard]] Result<> queue_and_wait(Stripe& stripe, Place& place);
   void leave(Stripe& stripe, Place& place);
 
   RangeLock& lock_;
@@ -82,6 +86,7 @@ class RangeLock::Hold {
   std::array<Place, 2> near_places_;  // what small requests need, without an allocation
   std::unique_ptr<Place[]> far_places_;
   std::span<Place> places_;
+  Result<> taken_;
 };
 
 }  // namespace penstock

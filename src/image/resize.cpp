@@ -13,6 +13,7 @@ Result<> Image::Impl::resize(std::uint64_t size) {
   }
   TRY(begin_writing());
   const RangeLock::Hold hold(range_lock_, RangeLock::everything(), RangeLock::Mode::exclusive);
+  TRY(hold.taken());
   const auto old_size = virtual_size();
   if (size == old_size) return {};
   const auto old_end = align_up(old_size, geometry_.cluster_size);

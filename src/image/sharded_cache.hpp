@@ -4,9 +4,9 @@
 
 #include <penstock/error.hpp>
 
-#include "base/blocking.hpp"
 #include "base/memory.hpp"
 #include "base/mutex.hpp"
+#include "base/patient_wait.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace penstock {
@@ -28,7 +29,8 @@ struct CacheKey {
 
 /// Values that are dear to make, the least lately used dropped first (second chance).
 /// `Value` has memory_bytes(). Whoever got a value may use it after it was dropped.
-/// Bound: budget_bytes, and what is being made. Threads: any; who asks for a value that another thread makes waits.
+/// Bound: budget_bytes, and what is being made. Threads: any; who asks for a value that another thread makes waits, by
+/// the thread's rules (penstock/wait.hpp).
 template <typename Value>
 class ShardedCache {
  public:
@@ -37,36 +39,23 @@ class ShardedCache {
   ShardedCache(std::uint64_t budget_bytes, unsigned shards) : budget_bytes_(budget_bytes / shards), shards_(shards) {}
 
   /// The value at `key`, made by `make()` (giving Result<Value>) when there is none. A failure goes to all that wait
-  /// for it and is not kept. `make` runs without a lock and must not ask this cache. A thread that refuses to wait
-  /// makes nothing: EAGAIN.
+  /// for it and is not kept; but where the rules of the thread that makes it came to forbid that it waits any longer,
+  /// the next that waits makes it. `make` runs without a lock and must not ask this cache. A thread that refuses to
+  /// wait makes nothing: Error::would_wait().
   template <typename Make>
   [[nodiscard]] Result<Pointer> get(const CacheKey& key, Make&& make) {
-    if (BlockingObserver::refuses_here()) {
+    if (const auto may_wait = Wait::check(WaitFor::bytes); !may_wait) {
       if (auto there = find(key)) return there;
-      return fail(EAGAIN, "not in the cache");
+      return Failure(may_wait.error());
     }
     Shard& shard = shards_[mix(key) % shards_.size()];
-    bool mine = false;
-    const auto slot = find_or_insert(shard, key, mine);
-    if (!mine) return wait_for(slot);
-    Result<Value> made = or_out_of_memory(std::forward<Make>(make));
-    // Whoever waits for this value must be told, and it must have its place in the queue.
-    const MustHaveMemory memory(std::nothrow);
-    const bool ok = made.has_value();
-    {
-      const MutexLock lock(slot->mutex);
-      if (ok) {
-        slot->value.emplace(std::move(*made));
-        slot->bytes = slot->value->memory_bytes() + kOverheadBytes;
-      } else {
-        slot->error.emplace(made.error());
-      }
-      slot->state.store(ok ? State::ready : State::failed, std::memory_order_release);
-      slot->done.notify_all();
+    for (;;) {
+      bool mine = false;
+      const auto slot = find_or_insert(shard, key, mine);
+      if (mine) return make_value(shard, key, slot, std::forward<Make>(make));
+      auto value = wait_for(slot);
+      if (!value || *value) return value;
     }
-    settle(shard, key, slot);
-    if (!ok) return Failure(std::move(made).error());
-    return Pointer(slot, &*slot->value);
   }
 
   /// The value at `key` when it is there and made, else null.
@@ -93,7 +82,7 @@ class ShardedCache {
   // A slot, its map node and its place in the queue.
   static constexpr std::uint64_t kOverheadBytes = 320;
 
-  enum class State : std::uint8_t { making, ready, failed };
+  enum class State : std::uint8_t { making, ready, failed, given_up };
   struct Slot {
     Mutex mutex;
     ConditionVariable done;
@@ -130,22 +119,53 @@ class ShardedCache {
     return slot;
   }
 
+  template <typename Make>
+  Result<Pointer> make_value(Shard& shard, const CacheKey& key, const std::shared_ptr<Slot>& slot, Make&& make) {
+    Result<Value> made = or_out_of_memory(std::forward<Make>(make));
+    // Whoever waits for this value must be told, and it must have its place in the queue.
+    const MustHaveMemory memory(std::nothrow);
+    if (!made) {
+      forget(shard, key);
+      // The limit of one is none of the others' business.
+      const bool own_limit = !Wait::check(WaitFor::bytes);
+      const MutexLock lock(slot->mutex);
+      slot->error.emplace(made.error());
+      slot->state.store(own_limit ? State::given_up : State::failed, std::memory_order_release);
+      slot->done.notify_all();
+      return Failure(std::move(made).error());
+    }
+    {
+      const MutexLock lock(slot->mutex);
+      slot->value.emplace(std::move(*made));
+      slot->bytes = slot->value->memory_bytes() + kOverheadBytes;
+      slot->state.store(State::ready, std::memory_order_release);
+      slot->done.notify_all();
+    }
+    settle(shard, key, slot);
+    return Pointer(slot, &*slot->value);
+  }
+
+  /// Null: nobody makes it any more.
   static Result<Pointer> wait_for(const std::shared_ptr<Slot>& slot) {
     if (slot->state.load(std::memory_order_acquire) == State::making) {
       const MutexLock lock(slot->mutex);
-      while (slot->state.load(std::memory_order_acquire) == State::making) slot->done.wait(slot->mutex);
+      PatientWait wait(WaitFor::bytes);
+      while (slot->state.load(std::memory_order_acquire) == State::making) TRY(wait.on(slot->done, slot->mutex));
     }
-    if (slot->state.load(std::memory_order_acquire) == State::failed) return Failure(*slot->error);
+    const State state = slot->state.load(std::memory_order_acquire);
+    if (state == State::given_up) return Pointer();
+    if (state == State::failed) return Failure(*slot->error);
     if (!slot->used.load(std::memory_order_relaxed)) slot->used.store(true, std::memory_order_relaxed);
     return Pointer(slot, &*slot->value);
   }
 
+  static void forget(Shard& shard, const CacheKey& key) {
+    const MutexLock lock(shard.mutex);
+    shard.slots.erase(key);
+  }
+
   void settle(Shard& shard, const CacheKey& key, const std::shared_ptr<Slot>& slot) {
     const MutexLock lock(shard.mutex);
-    if (slot->state.load(std::memory_order_acquire) == State::failed) {
-      shard.slots.erase(key);
-      return;
-    }
     shard.queue.push_back(key);
     shard.bytes += slot->bytes;
     while (shard.bytes > budget_bytes_ && !shard.queue.empty()) {

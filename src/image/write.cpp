@@ -36,6 +36,7 @@ Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
   TRY(check_change(range));
   const Activity::Request request(activity_);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+  TRY(hold.taken());
   TRY(check_request(range));
   return detect_zeroes_ == DetectZeroes::off ? write_held(range, in) : write_detecting_zeroes(range, in);
 }

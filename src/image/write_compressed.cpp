@@ -26,6 +26,7 @@ Result<> Image::Impl::write_compressed(GuestOffset cluster, std::span<const std:
   const auto packed = TRY(in_layer(top_layer(), top().pack(padded.empty() ? in : std::span<const std::byte>(padded))));
   if (!packed) return write(cluster, in);
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
+  TRY(hold.taken());
   TRY(check_request(range));
   auto room = TRY(in_layer(top_layer(), top().reserve_packed(cluster, static_cast<std::uint32_t>(packed->size()))));
   const auto& run = room.runs().front();

@@ -150,7 +150,7 @@ void Provisioner::Job::resume() {
 }
 
 void Provisioner::Job::cancel() {
-  static_cast<void>(enter_if_going(ProvisionState::cancelled));
+  if (enter_if_going(ProvisionState::cancelled)) cancelled_ = true;
 }
 
 void Provisioner::Job::set_speed(std::uint64_t bytes_per_second) {
@@ -165,6 +165,17 @@ Result<> Provisioner::Job::wait() {
   if (state_ == ProvisionState::cancelled)
     return fail(ECANCELED, concat(printable(image_.name()), ": streaming was cancelled"));
   return Failure(error_.value_or(Error(EIO, "streaming failed")));
+}
+
+bool Provisioner::Job::wait_for_end(std::chrono::milliseconds patience) {
+  const auto give_up = std::chrono::steady_clock::now() + patience;
+  const MutexLock lock(mutex_);
+  while (at_work_) {
+    const auto left = std::chrono::ceil<milliseconds>(give_up - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return false;
+    state_changed_.wait_for(mutex_, left);
+  }
+  return true;
 }
 
 Progress Provisioner::Job::progress() const {
@@ -205,6 +216,8 @@ Result<> Provisioner::Job::finish() {
 }
 
 void Provisioner::Job::work(unsigned slot) {
+  WaitLimit limit(std::nullopt, &cancelled_);
+  const WaitScope scope(&limit);
   nanoseconds last_step{};
   while (wait_until_running()) {
     give_way(slot, last_step);

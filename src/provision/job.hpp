@@ -27,6 +27,7 @@ class Provisioner::Job {
   void cancel();
   void set_speed(std::uint64_t bytes_per_second);
   [[nodiscard]] Result<> wait();
+  [[nodiscard]] bool wait_for_end(std::chrono::milliseconds patience);
   [[nodiscard]] Progress progress() const;
 
  private:
@@ -62,6 +63,7 @@ class Provisioner::Job {
   const ProvisionOptions options_;
   const std::function<void(const Progress&)> changed_;
   std::thread thread_;
+  std::atomic<bool> cancelled_{false};
 
   Mutex plan_mutex_;
   GuestOffset cursor_ GUARDED_BY(plan_mutex_);

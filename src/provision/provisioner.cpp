@@ -29,6 +29,9 @@ void Provisioner::set_speed(std::uint64_t bytes_per_second) {
 Result<> Provisioner::wait() {
   return job_->wait();
 }
+bool Provisioner::wait_for_end(std::chrono::milliseconds patience) {
+  return job_->wait_for_end(patience);
+}
 Progress Provisioner::progress() const {
   return job_->progress();
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_storage.hpp"
 
-#include "base/blocking.hpp"
 #include "base/text.hpp"
 #include "storage/zero_bytes.hpp"
 
@@ -79,19 +78,16 @@ Result<> FileStorage::check_still_there(HostOffset end) {
   return fail(EIO, concat("the file was cut off at ", hex(end.value), " by somebody else while it was in use"));
 }
 
-ssize_t FileStorage::read_some(HostOffset offset, std::span<std::byte> out) {
+Result<ssize_t> FileStorage::read_some(HostOffset offset, std::span<std::byte> out) {
   const auto position = static_cast<off_t>(offset.value);
-  if (BlockingRegion::is_observed() && answers_at_once_.load(std::memory_order_relaxed)) {
+  if (Wait::is_observed() && answers_at_once_.load(std::memory_order_relaxed)) {
     const iovec all{out.data(), out.size()};
     const ssize_t done = preadv2(descriptor_.get(), &all, 1, position, RWF_NOWAIT);
     if (done >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP)) return done;
     if (errno == EOPNOTSUPP) answers_at_once_ = false;
   }
-  if (BlockingObserver::refuses_here()) {
-    errno = EAGAIN;
-    return -1;
-  }
-  const BlockingRegion region;
+  TRY(Wait::check(WaitFor::bytes));
+  const Wait wait;
   return pread(descriptor_.get(), out.data(), out.size(), position);
 }
 
@@ -99,7 +95,7 @@ Result<> FileStorage::read(HostOffset offset, std::span<std::byte> out) {
   const HostRange whole{offset, out.size()};
   while (!out.empty() && offset.value < kOffsetMax) {
     const std::size_t want = std::min<std::uint64_t>(out.size(), kOffsetMax - offset.value);
-    const ssize_t done = read_some(offset, out.first(want));
+    const ssize_t done = TRY(read_some(offset, out.first(want)));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) return system_failure(at("read", whole));
     if (done == 0) {
@@ -216,7 +212,7 @@ Result<> FileStorage::flush() {
     return Failure(*flush_error_);
   }
   // fdatasync(2) takes the size along where it changed: that is metadata needed to read the data back.
-  const BlockingRegion region;
+  const Wait wait;
   int done = 0;
   do {
     done = fdatasync(descriptor_.get());

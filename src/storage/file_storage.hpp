@@ -53,7 +53,7 @@ class FileStorage final : public Storage {
   [[nodiscard]] Result<> grow_to(HostOffset end);
   [[nodiscard]] Result<> check_still_there(HostOffset end);
   /// pread(2), which first takes what is there without waiting where somebody wants to know of waits.
-  [[nodiscard]] ssize_t read_some(HostOffset offset, std::span<std::byte> out);
+  [[nodiscard]] Result<ssize_t> read_some(HostOffset offset, std::span<std::byte> out);
 
   std::string name_;
   Descriptor descriptor_;

@@ -121,12 +121,12 @@ must_fail() {
 }
 
 # show_slowly FILE THREADS MILLISECONDS: the bare server shows FILE as slow.raw beside it, a disk on which so many reads at
-# a time take that long each.
+# a time take that long each. Its server is left in $slow_server; stopped, it never answers.
 show_slowly() {
   : >"$work/slow.raw"
   "${PENSTOCK_BARE:?the bare server}" "$work/$1" "$work/slow.raw" "$2" "$3" &
-  local server=$!
-  on_exit "force_unmount '$work/slow.raw'; wait $server 2>/dev/null"
+  slow_server=$!
+  on_exit "kill -CONT $slow_server 2>/dev/null; force_unmount '$work/slow.raw'; wait $slow_server 2>/dev/null"
   wait_until 60 is_mounted "$work/slow.raw" || fail "the slow disk does not come up"
 }
 

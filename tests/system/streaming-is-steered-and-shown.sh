@@ -47,7 +47,7 @@ exits 2 '--deadline goes with wait' "$penstock" stream start --deadline 1s "$mou
 exits 2 'speed needs' "$penstock" stream speed "$mountpoint"
 exits 2 'invalid size' "$penstock" stream speed fast "$mountpoint"
 exits 2 'invalid time' "$penstock" stream wait --deadline soon "$mountpoint"
-exits 2 '--wait' "$penstock" umount --deadline 1s "$mountpoint"
+exits 2 'invalid time' "$penstock" umount --deadline soon "$mountpoint"
 exits 1 'terminal' "$penstock" status --watch "$mountpoint"
 
 # A job that is to be met while it runs gets a speed at which it needs minutes: it is never waited for at that.

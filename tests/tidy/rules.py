@@ -15,7 +15,7 @@ import sys
 LINES_MAX = 450
 
 # Arrows go down only (DESIGN: structure). What a folder may include, of the tree and of the public headers.
-PUBLIC_LEVEL = {"error": 0, "range": 0, "executor": 1, "clock": 1, "storage": 2, "features": 2, "format": 3, "image": 4, "convert": 4,
+PUBLIC_LEVEL = {"error": 0, "range": 0, "wait": 0, "executor": 1, "clock": 1, "storage": 2, "features": 2, "format": 3, "image": 4, "convert": 4,
                 "copy_amounts": 5, "measure": 4, "provisioner": 5}
 ENGINE = ["base", "exec", "storage", "format", "image", "provision"]  # from the bottom up
 # Built on the public headers alone, so that another program can embed the same engine.

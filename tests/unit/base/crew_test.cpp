@@ -38,11 +38,14 @@ TEST(Crew, AThreadIsMadeWhenItIsAskedForAndNotBefore) {
 }
 
 TEST(Crew, EndsWhenAllHaveEndedAlsoThoseThatOthersAdded) {
+  std::atomic<unsigned> begun{0};
   std::atomic<unsigned> ended{0};
   {
     Crew* self = nullptr;
     Crew crew(20, [&] {
-      static_cast<void>(self->add());
+      if (++begun < 20) {
+        EXPECT_EQ(self->add(), 0);
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ++ended;
     });
@@ -50,6 +53,17 @@ TEST(Crew, EndsWhenAllHaveEndedAlsoThoseThatOthersAdded) {
     ASSERT_EQ(crew.add(), 0);
   }
   EXPECT_EQ(ended, 20U);
+}
+
+TEST(Crew, AnotherTakesThePlaceOfOneThatHasEnded) {
+  std::atomic<unsigned> ended{0};
+  Crew crew(2, [&] { ++ended; });
+  for (unsigned made = 0; made < 100; ++made) {
+    while (crew.size() == 2) std::this_thread::yield();
+    ASSERT_EQ(crew.add(), 0);
+  }
+  while (crew.size() != 0) std::this_thread::yield();
+  EXPECT_EQ(ended, 100U);
 }
 
 TEST(Crew, AnInterruptionReachesAllThatRunAndHarmsNoneThatHaveEnded) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/range_lock.hpp"
 
+#include <penstock/wait.hpp>
+
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>
@@ -152,6 +154,53 @@ TEST(RangeLock, AnEmptyRangeHoldsNothing) {
   EXPECT_TRUE(nothing.granted_within(kSoon));
 }
 
+class RefusesToWait final : public WaitRules {
+ public:
+  [[nodiscard]] std::optional<Error> forbids(WaitFor /*what*/) const noexcept override { return Error::would_wait(); }
+};
+
+TEST(RangeLock, WhoRefusesToWaitGetsWhatIsFreeAndElseLeavesTheLine) {
+  RangeLock lock(4096);
+  Holder writer(lock, {{0}, 3 * 4096}, Mode::exclusive);
+  ASSERT_TRUE(writer.granted_within(kSoon));
+  RefusesToWait rules;
+  {
+    const WaitScope scope(&rules);
+    const RangeLock::Hold free(lock, {{3 * 4096}, 4096}, Mode::exclusive);
+    EXPECT_TRUE(free.taken());
+  }
+  {
+    const WaitScope scope(&rules);
+    const RangeLock::Hold refused(lock, {{2 * 4096}, 1 << 30U}, Mode::exclusive);
+    ASSERT_FALSE(refused.taken());
+    EXPECT_TRUE(refused.taken().error().is_would_wait());
+  }
+  // Nobody waits for what was not granted.
+  const Holder behind(lock, {{100 * 4096}, 4096}, Mode::exclusive);
+  EXPECT_TRUE(behind.granted_within(kSoon));
+}
+
+TEST(RangeLock, ACancelledWaitLetsThoseBehindItThrough) {
+  RangeLock lock(4096);
+  Holder reader(lock, {{0}, 4096}, Mode::shared);
+  ASSERT_TRUE(reader.granted_within(kSoon));
+  std::atomic<bool> cancelled{false};
+  auto writer = std::async(std::launch::async, [&lock, &cancelled] {
+    WaitLimit limit(std::nullopt, &cancelled);
+    const WaitScope scope(&limit);
+    const RangeLock::Hold hold(lock, {{0}, 4096}, Mode::exclusive);
+    return hold.taken();
+  });
+  EXPECT_EQ(writer.wait_for(milliseconds(50)), std::future_status::timeout);
+  const Holder behind(lock, {{0}, 4096}, Mode::shared);
+  EXPECT_TRUE(behind.waits());
+  cancelled = true;
+  const auto taken = writer.get();
+  ASSERT_FALSE(taken);
+  EXPECT_TRUE(taken.error().is(ECANCELED));
+  EXPECT_TRUE(behind.granted_within(kSoon));
+}
+
 TEST(RangeLock, RandomHoldsNeitherOverlapNorDeadlock) {
   test::Random random("RangeLock.RandomHoldsNeitherOverlapNorDeadlock");
   constexpr std::uint64_t kCluster = 64U << 10U;
@@ -166,8 +215,12 @@ TEST(RangeLock, RandomHoldsNeitherOverlapNorDeadlock) {
         const auto first = mine.below(kClusters);
         const auto count = mine.between(1, std::min<std::uint64_t>(kClusters - first, mine.chance(10) ? kClusters : 6));
         const bool exclusive = mine.chance(50);
+        // Some give up while they wait.
+        WaitLimit limit(WaitLimit::Clock::now() + std::chrono::microseconds(mine.below(1000)));
+        const WaitScope scope(mine.chance(20) ? &limit : nullptr);
         const RangeLock::Hold hold(lock, {{first * kCluster}, count * kCluster},
                                    exclusive ? Mode::exclusive : Mode::shared);
+        if (!hold.taken()) continue;
         for (auto i = first; i < first + count; ++i) {
           const auto before = exclusive ? users[i].fetch_sub(1) : users[i].fetch_add(1);
           if (exclusive ? before != 0 : before < 0) broken = true;

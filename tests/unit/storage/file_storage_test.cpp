@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_storage.hpp"
-#include "base/blocking.hpp"
 #include "base/descriptor.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
@@ -47,14 +46,14 @@ TEST_F(FileStorageTest, ReadsPastTheEndAreZero) {
 }
 
 /// Of the thread that made it.
-class Counting final : public BlockingObserver {
+class Counting final : public WaitRules {
  public:
-  Counting() { of_this_thread() = this; }
-  ~Counting() { of_this_thread() = nullptr; }
-  void begins_to_block() noexcept override { ++begun; }
+  [[nodiscard]] bool observes() const noexcept override { return true; }
+  void begins_to_wait() noexcept override { ++begun; }
   void goes_on() noexcept override { ++ended; }
   int begun = 0;
   int ended = 0;
+  const WaitScope scope{this};
 };
 
 TEST_F(FileStorageTest, OnlyReadsThatMayWaitAreTold) {
