@@ -53,10 +53,10 @@ Result<std::uint64_t> Backing::read_asking(unsigned depth, GuestOffset offset, s
   return mapping.length;
 }
 
-Result<Backing::Content> Backing::content(GuestRange range) {
+Result<Backing::Content> Backing::content(GuestRange range, Ask ask) {
   const auto run = TRY(map_.find(range));
   if (run.kind == FlatKind::nothing || run.kind == FlatKind::zero) return Content{true, run.length};
-  if (run.kind != FlatKind::data) return Content{false, run.length};
+  if (run.kind != FlatKind::data || ask == Ask::maps) return Content{false, run.length};
   auto& layer = layers_[run.depth];
   if (!layer.driver->capabilities().sparse_data) return Content{false, run.length};
   const auto hole = TRY(in_layer(layer, layer.driver->data_storage().extent(run.host_offset)));

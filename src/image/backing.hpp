@@ -18,11 +18,13 @@ class Backing {
 
   [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
 
+  /// Whom to ask: the maps alone, or the files for their holes, too, which is a call of the kernel.
+  enum class Ask : std::uint8_t { maps, files };
   struct Content {
-    bool zero = false;         ///< known to read as zero, by the maps and the holes of raw files
+    bool zero = false;         ///< known to read as zero
     std::uint64_t length = 0;  ///< bytes for which that is so, at least 1
   };
-  [[nodiscard]] Result<Content> content(GuestRange range);
+  [[nodiscard]] Result<Content> content(GuestRange range, Ask ask = Ask::files);
   /// Whether all of `range` is known to read as zero.
   [[nodiscard]] Result<bool> reads_zero(GuestRange range);
 

@@ -113,10 +113,13 @@ class Image::Impl {
   /// Reserve, fill, publish for the start of `range`; bytes of it that are done.
   [[nodiscard]] Result<std::uint64_t> store_new(GuestRange range, const Source& source);
   [[nodiscard]] Result<> fill(const Reservation& room, const Source& source);
+  [[nodiscard]] Result<> write_body(const Reservation& room, const Source& source);
   [[nodiscard]] Result<bool> fill_at_once(const Reservation& room, const Source& source);
+  [[nodiscard]] Result<bool> is_among_known_zeroes(GuestRange body, GuestRange whole);
+  [[nodiscard]] Result<> read_around(GuestRange body, GuestRange whole, std::span<std::byte> out);
   [[nodiscard]] Result<> fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes);
   [[nodiscard]] Result<> read_old(GuestRange range, std::span<std::byte> out);
-  [[nodiscard]] Result<Backing::Content> old_content(GuestRange range);
+  [[nodiscard]] Result<Backing::Content> old_content(GuestRange range, Backing::Ask ask = Backing::Ask::files);
   [[nodiscard]] Result<bool> old_reads_zero(GuestRange range);
   [[nodiscard]] Result<std::uint64_t> untouched(GuestRange range);
   [[nodiscard]] Result<> keep_last_cluster(std::uint64_t cluster_end);

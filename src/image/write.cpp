@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <memory>
+#include <new>
 
 namespace penstock {
 
@@ -15,12 +18,26 @@ namespace {
 
 // Up to here one write of a composed cluster is cheaper than one each for head, body and tail.
 constexpr std::uint64_t kComposeMax = 128U << 10U;
+// Room for it is page-aligned, so that host storage opened with O_DIRECT needs no bounce buffer.
+constexpr std::size_t kPage = 4096;
 // Old contents of large clusters move through a buffer of this size.
 constexpr std::uint64_t kCopyBytes = 1U << 20U;
 // Shorter zeroes are written: asking the file system costs a journal entry.
 constexpr std::size_t kZeroBytes = 32U << 10U;
 // A shorter hole gives nothing back.
 constexpr std::size_t kHoleBytesMin = 4096;
+
+/// The calling thread's, kComposeMax bytes, kept: each write that took it from the heap anew would have the kernel map
+/// and clear its pages, which costs as much as the write.
+std::span<std::byte> compose_room() {
+  struct Free {
+    void operator()(std::byte* room) const noexcept { std::free(room); }
+  };
+  thread_local std::unique_ptr<std::byte, Free> room;
+  if (!room) room.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, kComposeMax)));
+  if (!room) throw std::bad_alloc();
+  return {room.get(), kComposeMax};
+}
 
 }  // namespace
 
@@ -99,36 +116,71 @@ Result<> Image::Impl::fill(const Reservation& room, const Source& source) {
   }
   if (!body.empty()) {
     TRY(fill_old(room, {whole.offset, body.offset - whole.offset}, explicit_zeroes));
-    TRY(in_layer(
-        top_layer(), for_each_run(room, body, [&](const auto& run, GuestRange part, HostOffset at) -> Result<> {
-          if (!source.bytes.empty())
-            return run.storage->write(at, source.bytes.subspan(part.offset - source.range.offset, part.length));
-          if (run.reads_zero) return {};
-          return put_zeroes(*run.storage, {at, part.length}, source.zeroing);
-        })));
+    TRY(write_body(room, source));
     return fill_old(room, {body.end(), whole.end() - body.end()}, explicit_zeroes);
   }
   return fill_old(room, whole, explicit_zeroes);
 }
 
-/// A small reservation of which bytes cover a part, with contents around them: one composed write a run.
+Result<> Image::Impl::write_body(const Reservation& room, const Source& source) {
+  const auto body = source.range.intersection(room.range());
+  return in_layer(
+      top_layer(), for_each_run(room, body, [&](const auto& run, GuestRange part, HostOffset at) -> Result<> {
+        if (!source.bytes.empty())
+          return run.storage->write(at, source.bytes.subspan(part.offset - source.range.offset, part.length));
+        if (run.reads_zero) return {};
+        return put_zeroes(*run.storage, {at, part.length}, source.zeroing);
+      }));
+}
+
+/// Bytes among zeroes need only be written where the room reads as zero; in a small reservation, bytes among others
+/// become one composed write a run.
 Result<bool> Image::Impl::fill_at_once(const Reservation& room, const Source& source) {
   const auto whole = room.range();
   const auto body = source.range.intersection(whole);
-  if (source.bytes.empty() || body.empty() || body == whole || whole.length > kComposeMax) return false;
-  const GuestRange head{whole.offset, body.offset - whole.offset};
-  const GuestRange tail{body.end(), whole.end() - body.end()};
+  if (source.bytes.empty() || body.empty() || body == whole) return false;
   const bool fresh = std::ranges::all_of(room.runs(), &ReservedRun::reads_zero);
-  if (fresh && TRY(old_reads_zero(head)) && TRY(old_reads_zero(tail))) return false;  // only the body need be written
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(whole.length);
-  const std::span bytes(buffer.get(), whole.length);
-  TRY(read_old(head, bytes.first(head.length)));
-  std::memcpy(bytes.data() + head.length, source.bytes.data() + (body.offset - source.range.offset), body.length);
-  TRY(read_old(tail, bytes.last(tail.length)));
+  if (fresh && TRY(is_among_known_zeroes(body, whole))) {
+    TRY(write_body(room, source));
+    return true;
+  }
+  if (whole.length > kComposeMax) return false;
+  const auto bytes = compose_room().first(whole.length);
+  const auto head = bytes.first(body.offset - whole.offset);
+  const auto tail = bytes.last(whole.end() - body.end());
+  TRY(read_around(body, whole, bytes));
+  if (fresh && is_all_zero(head) && is_all_zero(tail)) {
+    TRY(write_body(room, source));
+    return true;
+  }
+  std::memcpy(head.data() + head.size(), source.bytes.data() + (body.offset - source.range.offset), body.length);
   TRY(in_layer(top_layer(), for_each_run(room, whole, [&](const auto& run, GuestRange part, HostOffset at) {
                  return run.storage->write(at, bytes.subspan(part.offset - whole.offset, part.length));
                })));
   return true;
+}
+
+/// By the maps, without a question to a file: one look, where head and tail are of one kind.
+Result<bool> Image::Impl::is_among_known_zeroes(GuestRange body, GuestRange whole) {
+  for (GuestOffset at = whole.offset; at < whole.end();) {
+    if (body.contains({at, 1})) {
+      at = body.end();
+      continue;
+    }
+    const auto content = TRY(old_content({at, whole.end() - at}, Backing::Ask::maps));
+    if (!content.zero) return false;
+    at = at + content.length;
+  }
+  return true;
+}
+
+/// In one read where the body is small, which is read as well then: if it can be, for it may be damaged.
+Result<> Image::Impl::read_around(GuestRange body, GuestRange whole, std::span<std::byte> out) {
+  if (body.length <= whole.length / 2 && read_old(whole, out)) return {};
+  const GuestRange head{whole.offset, body.offset - whole.offset};
+  const GuestRange tail{body.end(), whole.end() - body.end()};
+  TRY(read_old(head, out.first(head.length)));
+  return read_old(tail, out.last(tail.length));
 }
 
 Result<> Image::Impl::fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes) {
@@ -163,7 +215,7 @@ Result<> Image::Impl::read_old(GuestRange range, std::span<std::byte> out) {
   return read_held(seen, out.first(seen.length));
 }
 
-Result<Backing::Content> Image::Impl::old_content(GuestRange range) {
+Result<Backing::Content> Image::Impl::old_content(GuestRange range, Backing::Ask ask) {
   const auto seen = range.intersection({{0}, top().virtual_size()});
   if (seen.empty()) return Backing::Content{true, range.length};
   const auto mapping = TRY(map_top(seen));
@@ -171,7 +223,7 @@ Result<Backing::Content> Image::Impl::old_content(GuestRange range) {
     case MappingKind::zero:
       return Backing::Content{true, mapping.length};
     case MappingKind::unallocated:
-      return backing_->content({seen.offset, mapping.length});
+      return backing_->content({seen.offset, mapping.length}, ask);
     case MappingKind::data:
     case MappingKind::compressed:
       break;
