@@ -77,8 +77,15 @@ void Slots::wait_for_the_end(const std::function<Grace()>& make_grace) {
   const MutexLock lock(turn_mutex_);
   auto ask_again = std::chrono::steady_clock::now();
   while (!stopping_) {
-    main_sleeps_ = true;
-    if (look_at_slots()) {
+    // To be woken costs a request more than it does itself: asleep is who has seen nothing come in a whole while. The
+    // second look is for what has come before the slots knew that they have to wake somebody.
+    main_sleeps_ = false;
+    bool any = look_at_slots();
+    if (!any) {
+      main_sleeps_ = true;
+      any = look_at_slots();
+    }
+    if (any) {
       main_sleeps_ = false;
       main_turn_.wait_for(turn_mutex_, kBetweenLooks);
     } else if (short_of_threads_) {
@@ -258,7 +265,7 @@ void Slots::Watch::end_request() noexcept {
 bool Slots::Watch::look() noexcept {
   auto now = turn_.load();
   const bool is_the_same = std::exchange(seen_, now) == now;
-  if ((now & kServing) == 0) return false;
+  if ((now & kServing) == 0) return !is_the_same;
   if (is_the_same && (now & kBlocked) == 0 && turn_.compare_exchange_strong(now, now | kBlocked)) {
     slots.active_.fetch_sub(1);
   }

@@ -62,7 +62,8 @@ class Slots {
     void received() noexcept override;
     /// It will not receive, for now.
     void leaves() noexcept;
-    /// Main thread: when it has served the same request since the last look it counts as blocked. True while it serves.
+    /// Main thread: when it has served the same request since the last look it counts as blocked. True while it
+    /// serves, or when it has since the last look.
     [[nodiscard]] bool look() noexcept;
 
     Slots& slots;
@@ -84,7 +85,7 @@ class Slots {
   /// Looks at the slots as long as they serve. As long as the system gives fewer threads than are needed, it is asked
   /// again now and then.
   void wait_for_the_end(const std::function<Grace()>& grace);
-  /// Whether any slot serves.
+  /// Whether any slot serves, or has since the last look.
   [[nodiscard]] bool look_at_slots() noexcept REQUIRES(turn_mutex_);
   void wake_main() noexcept;
   void run_slot();
