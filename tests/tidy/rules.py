@@ -168,7 +168,14 @@ def check_tests_are_run(root, files):
 
 
 def check_manual(root, files):
-    """Each subcommand has its page."""
+    """Each subcommand has its page; each file that a page sends the reader to is there."""
+    for path in sorted(files):
+        if not fnmatch.fnmatch(path, "man/*.scd"):
+            continue
+        for number, line in enumerate(read_or_empty(os.path.join(root, path)).split("\n"), 1):
+            for named in re.findall(r"_((?:src|fuse|include|tests|share)/[\w/-]+\.\w+)_", line):
+                if named not in files:
+                    yield path, number, f"sends the reader to {named}, which is not there"
     for path in files:
         if not fnmatch.fnmatch(path, "src/cli/*.cpp"):
             continue

@@ -119,6 +119,11 @@ class Rules(unittest.TestCase):
         self.expect({"src/cli/main.cpp": text}, "penstock-io.1.scd")
         self.assertEqual(self.found({"src/cli/main.cpp": text, "man/penstock-io.1.scd": "io\n"}), [])
 
+    def test_pages_that_send_the_reader_to_files_that_are_not_there(self):
+        page = "man/penstock-architecture.7.scd"
+        self.assertEqual(self.found({page: "Threads: _src/exec/threads.hpp_, started by _fuse/_.\n"}), [])
+        self.expect({page: "Threads:\n_src/exec/thread_s.hpp_, as ever.\n"}, "src/exec/thread_s.hpp")
+
 
 if __name__ == "__main__":
     unittest.main()
