@@ -34,7 +34,8 @@ class CrewExecutor final : public Executor {
       work(next_slot++);
     };
     Crew others(slots_ - 1, run_next);
-    while (others.add() == 0) continue;
+    // Counted, since the place of one that is done already is free again.
+    for (unsigned made = 1; made < slots_ && others.add() == 0; ++made) continue;
     run_next();
   }
 

@@ -53,6 +53,20 @@ TEST(Executor, ReturnsWhenAllHaveReturned) {
   EXPECT_EQ(returned, 6U);
 }
 
+TEST(Executor, WhoIsDoneEarlyIsNotReplaced) {
+  const auto executor = make_request_executor(8);
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<unsigned> called{0};
+    std::atomic<unsigned> highest{0};
+    executor->run_on_all_slots([&](unsigned slot) {
+      ++called;
+      for (unsigned seen = highest; seen < slot && !highest.compare_exchange_weak(seen, slot);) continue;
+    });
+    ASSERT_EQ(called, 8U);
+    ASSERT_EQ(highest, 7U);
+  }
+}
+
 TEST(Executor, DefaultHasMoreSlotsThanOneAndABound) {
   const auto executor = make_request_executor(0);
   EXPECT_GE(executor->slots(), 4U);
