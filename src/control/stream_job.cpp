@@ -15,9 +15,13 @@ namespace penstock::control {
 
 namespace {
 
-bool same_file(const std::string& left, const std::string& right) {
+/// The layer whose file is `base`, by whatever name; 0: none. Asks the file systems of both.
+unsigned depth_by_file(const std::vector<LayerInfo>& layers, const std::string& base) {
   std::error_code problem;
-  return left == right || std::filesystem::equivalent(left, right, problem);
+  for (unsigned i = 1; i < layers.size(); ++i) {
+    if (std::filesystem::equivalent(layers[i].path, base, problem)) return i;
+  }
+  return 0;
 }
 
 /// QEMU's words for job states.
@@ -83,6 +87,9 @@ Result<OnError> policy_of(const Json& arguments) {
 /// How long a command waits for the end of a job that was cancelled before.
 constexpr std::chrono::milliseconds kLastStepPatience{500};
 
+/// How long it waits for file systems that are asked whether two names are of one file.
+constexpr std::chrono::milliseconds kSearchPatience{500};
+
 }  // namespace
 
 Json describe(const Progress& progress) {
@@ -107,12 +114,16 @@ StreamJob::StreamJob(Image& image, Server& server) : image_(image), server_(serv
 
 StreamJob::~StreamJob() = default;
 
-Result<unsigned> StreamJob::depth_of(const std::string& base) const {
+Result<unsigned> StreamJob::depth_of(const std::string& base) {
   if (base.empty()) return image_.layer_count();
   const auto layers = TRY(image_.layers());
-  for (std::size_t i = 1; i < layers.size(); ++i) {
-    if (same_file(layers[i].path, base) || layers[i - 1].backing.name == base) return static_cast<unsigned>(i);
+  for (unsigned i = 1; i < layers.size(); ++i) {
+    if (layers[i].path == base || layers[i - 1].backing.name == base) return i;
   }
+  const auto found = search_([layers, base] { return depth_by_file(layers, base); }, kSearchPatience);
+  if (!found)
+    return fail(ETIMEDOUT, concat("'", printable(base), "': a layer does not answer; name it as status does"));
+  if (*found != 0) return *found;
   return fail(EINVAL, concat("Can't find '", printable(base), "' in the backing chain"));
 }
 
@@ -178,6 +189,7 @@ StreamJob::Outcome StreamJob::end(Grace grace) {
     outcome.percent = outcome.incomplete ? std::min(percent(progress), 99U) : 100;
     if (!outcome.waits) provisioner_.reset();
   }
+  if (!search_.wait_until_idle(kBetweenLooks)) outcome.waits = true;
   outcome.complete = finalised_;
   outcome.on_base = !request_.base.empty();
   if (outcome.complete) outcome.incomplete = false;

@@ -8,6 +8,7 @@
 #include "control/server.hpp"
 
 #include "base/grace.hpp"
+#include "base/timed_call.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -62,7 +63,7 @@ class StreamJob {
 
  private:
   void add_commands();
-  [[nodiscard]] Result<unsigned> depth_of(const std::string& base) const;
+  [[nodiscard]] Result<unsigned> depth_of(const std::string& base);
   [[nodiscard]] Result<Provisioner*> active(const Json& arguments);
   [[nodiscard]] bool is_active() const;
   [[nodiscard]] Result<> check_no_snapshots() const;
@@ -77,6 +78,7 @@ class StreamJob {
   std::unique_ptr<Executor> background_;
   StreamRequest request_;
   std::string id_{kDevice};
+  TimedCall<unsigned> search_;  ///< for a base by its file
   std::unique_ptr<Provisioner> provisioner_;
   std::unique_ptr<LeftToCopy> left_;  // together with provisioner_
   std::atomic<bool> finalised_{false};

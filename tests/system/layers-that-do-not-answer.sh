@@ -109,6 +109,17 @@ grep -q "ended without being closed: 41 requests waited in vain for a layer that
   "$mountpoint.log" || fail "what was left is not told: $(cat "$mountpoint.log")"
 afterwards
 
+say "a base that must be looked for is not found in time, and the mount goes on"
+hang
+sleep 1.5 # what the kernel knows of the file itself it keeps for a second
+within 5 "$penstock" stream start --base "$work/base.raw" "$mountpoint"
+[[ "$status" -eq 1 && "$said" == *"a layer does not answer"* ]] || fail "the search for a base is not given up"
+within 5 "$penstock" status "$mountpoint"
+[ "$status" -eq 0 ] || fail "status fails"
+kill -TERM "$daemon"
+daemon_ends_within 30
+afterwards
+
 say "the streaming job waits: umount, with and without a deadline"
 hang --stream
 within 5 "$penstock" status "$mountpoint"
