@@ -14,12 +14,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <thread>
 #include <utility>
 
 namespace penstock::fuse {
@@ -50,6 +53,19 @@ std::string unescape(std::string_view text) {
   return out;
 }
 
+/// posix_spawnp(3), tried again for a while where a limit on processes forbids it: who asked for this may be about to
+/// end, and a mount that looks whether it may have one more thread holds the last place for a moment (base/crew.cpp).
+template <typename... Arguments>
+int spawn_patiently(Arguments... arguments) {
+  constexpr int kTries = 100;
+  constexpr std::chrono::milliseconds kBetween{10};
+  for (int tries = 1;; ++tries) {
+    const int failed = posix_spawnp(arguments...);
+    if (failed != EAGAIN || tries == kTries) return failed;
+    std::this_thread::sleep_for(kBetween);
+  }
+}
+
 /// Runs fusermount3(1). What it complains about becomes the error.
 Result<> run_fusermount(const std::string& path, Unmount how) {
   std::array<int, 2> complaints{};
@@ -70,7 +86,7 @@ Result<> run_fusermount(const std::string& path, Unmount how) {
   std::string place = path;
   const std::array<char*, 5> arguments{program.data(), option.data(), end_of_options.data(), place.data(), nullptr};
   pid_t child = -1;
-  const int failed = posix_spawnp(&child, program.c_str(), &actions, &attributes, arguments.data(), environ);
+  const int failed = spawn_patiently(&child, program.c_str(), &actions, &attributes, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   close(complaints[1]);

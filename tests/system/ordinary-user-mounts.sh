@@ -139,4 +139,17 @@ if command -v pgrep >/dev/null && wait_until 60 no_process_is_left; then
     wait_until 60 no_process_is_left || fail "$limit processes: something is left"
   done
   [ $served -gt 0 ] || fail "no limit is high enough"
+
+  say "a limit on processes that is reached for a moment while it unmounts"
+  as $user prlimit --nproc=9 "$work/penstock" mount -r "$image" "$mountpoint" || fail "9 processes: mount"
+  for _ in 1 2 3 4 5 6 7 8 9; do as $user sleep 600 & done
+  sleepers() { pgrep -u $user -x sleep; }
+  on_exit 'mapfile -t pids < <(sleepers) && [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}"'
+  all_sleep() { [ "$(sleepers | wc -l)" -eq 9 ]; }
+  wait_until 60 all_sleep || fail "the sleepers have not begun"
+  mapfile -t pids < <(sleepers)
+  (sleep 0.3 && kill "${pids[@]}") &
+  "$penstock" umount -q "$mountpoint" || fail "a limit that is reached for a moment: umount"
+  not is_mounted "$mountpoint" || fail "a limit that is reached for a moment: left mounted"
+  wait_until 60 no_process_is_left || fail "something is left"
 fi

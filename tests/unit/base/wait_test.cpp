@@ -6,6 +6,7 @@
 #include "base/timed_call.hpp"
 
 #include "tests/support/expect.hpp"
+#include "tests/support/watched_wait.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -128,11 +129,10 @@ TEST(PatientWait, EndsByItselfAtADeadlineAndWhenItIsCancelled) {
   WaitLimit soon(Clock::now() + milliseconds(30));
   Waiter in_time(&soon);
   EXPECT_ERRNO(in_time.result.get(), ETIMEDOUT);
-  std::atomic<bool> cancelled{false};
-  WaitLimit limit(std::nullopt, &cancelled);
-  Waiter waiter(&limit);
-  EXPECT_EQ(waiter.result.wait_for(milliseconds(50)), std::future_status::timeout);
-  cancelled = true;
+  WatchedWait rules;
+  Waiter waiter(&rules);
+  EXPECT_TRUE(rules.see_a_wait(waiter.result));
+  rules.cancel();
   EXPECT_ERRNO(waiter.result.get(), ECANCELED);
 }
 

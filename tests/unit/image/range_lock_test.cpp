@@ -4,6 +4,7 @@
 #include <penstock/wait.hpp>
 
 #include "tests/support/random.hpp"
+#include "tests/support/watched_wait.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -184,17 +185,16 @@ TEST(RangeLock, ACancelledWaitLetsThoseBehindItThrough) {
   RangeLock lock(4096);
   Holder reader(lock, {{0}, 4096}, Mode::shared);
   ASSERT_TRUE(reader.granted_within(kSoon));
-  std::atomic<bool> cancelled{false};
-  auto writer = std::async(std::launch::async, [&lock, &cancelled] {
-    WaitLimit limit(std::nullopt, &cancelled);
-    const WaitScope scope(&limit);
+  test::WatchedWait rules;
+  auto writer = std::async(std::launch::async, [&lock, &rules] {
+    const WaitScope scope(&rules);
     const RangeLock::Hold hold(lock, {{0}, 4096}, Mode::exclusive);
     return hold.taken();
   });
-  EXPECT_EQ(writer.wait_for(milliseconds(50)), std::future_status::timeout);
+  EXPECT_TRUE(rules.see_a_wait(writer));
   const Holder behind(lock, {{0}, 4096}, Mode::shared);
   EXPECT_TRUE(behind.waits());
-  cancelled = true;
+  rules.cancel();
   const auto taken = writer.get();
   ASSERT_FALSE(taken);
   EXPECT_TRUE(taken.error().is(ECANCELED));

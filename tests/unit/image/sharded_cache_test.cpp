@@ -2,16 +2,14 @@
 #include "image/sharded_cache.hpp"
 
 #include "tests/support/expect.hpp"
+#include "tests/support/watched_wait.hpp"
 
 #include <atomic>
-#include <chrono>
 #include <future>
 #include <thread>
 
 namespace penstock::test {
 namespace {
-
-using std::chrono::milliseconds;
 
 struct Number {
   int value = 0;
@@ -24,22 +22,43 @@ class RefusesToWait final : public WaitRules {
   [[nodiscard]] std::optional<Error> forbids(WaitFor /*what*/) const noexcept override { return Error::would_wait(); }
 };
 
-/// Asks in a thread of its own, by a limit that somebody may cancel.
+/// Asks in a thread of its own, by rules that somebody may cancel.
 class Asker {
  public:
   template <typename Make>
   Asker(Cache& cache, Make make)
       : result_(std::async(std::launch::async, [this, &cache, make] {
-          WaitLimit limit(std::nullopt, &cancelled);
-          const WaitScope scope(&limit);
+          const WaitScope scope(&rules_);
           return cache.get({.position = 1}, make);
         })) {}
   Result<Cache::Pointer> get() { return result_.get(); }
-  [[nodiscard]] bool waits() const { return result_.wait_for(milliseconds(50)) == std::future_status::timeout; }
-  std::atomic<bool> cancelled{false};
+  [[nodiscard]] bool waits() const { return rules_.see_a_wait(result_); }
+  void cancel() { rules_.cancel(); }
 
  private:
+  WatchedWait rules_;
   std::future<Result<Cache::Pointer>> result_;
+};
+
+/// What takes until the test lets it go on.
+class SlowMake {
+ public:
+  void wait_until_begun() const {
+    while (!begun_) std::this_thread::yield();
+  }
+  void let_go_on() { goes_on_ = true; }
+  template <typename Outcome>
+  [[nodiscard]] auto giving(Outcome outcome) {
+    return [this, outcome]() -> Result<Number> {
+      begun_ = true;
+      while (!goes_on_) std::this_thread::yield();
+      return outcome();
+    };
+  }
+
+ private:
+  std::atomic<bool> begun_{false};
+  std::atomic<bool> goes_on_{false};
 };
 
 Result<Number> must_not_be_made() {
@@ -60,17 +79,12 @@ TEST(ShardedCache, WhoRefusesToWaitGetsWhatIsThereAndMakesNothing) {
 
 TEST(ShardedCache, AFailureGoesToAllThatWaitAndIsNotKept) {
   Cache cache(1 << 20, 4);
-  std::atomic<bool> begun{false};
-  std::atomic<bool> go_on{false};
-  Asker maker(cache, [&]() -> Result<Number> {
-    begun = true;
-    while (!go_on) std::this_thread::yield();
-    return fail(EIO, "disk: broken");
-  });
-  while (!begun) std::this_thread::yield();
+  SlowMake slow;
+  Asker maker(cache, slow.giving([]() -> Result<Number> { return fail(EIO, "disk: broken"); }));
+  slow.wait_until_begun();
   Asker waiter(cache, must_not_be_made);
   EXPECT_TRUE(waiter.waits());
-  go_on = true;
+  slow.let_go_on();
   EXPECT_ERRNO(maker.get(), EIO);
   EXPECT_EQ(waiter.get().error().message(), "disk: broken");
   EXPECT_EQ(must(cache.get({.position = 1}, [] { return Result<Number>(Number{8}); }))->value, 8);
@@ -87,7 +101,8 @@ TEST(ShardedCache, WhenTheMakerMayNotWaitAnyLongerTheNextMakesIt) {
   Asker first(cache, [] { return Result<Number>(Number{9}); });
   Asker second(cache, [] { return Result<Number>(Number{9}); });
   EXPECT_TRUE(first.waits());
-  maker.cancelled = true;
+  EXPECT_TRUE(second.waits());
+  maker.cancel();
   EXPECT_ERRNO(maker.get(), ECANCELED);
   EXPECT_EQ(must(first.get())->value, 9);
   EXPECT_EQ(must(second.get())->value, 9);
@@ -95,19 +110,14 @@ TEST(ShardedCache, WhenTheMakerMayNotWaitAnyLongerTheNextMakesIt) {
 
 TEST(ShardedCache, WhoWaitsMayBeCancelledAndHarmsNobody) {
   Cache cache(1 << 20, 4);
-  std::atomic<bool> begun{false};
-  std::atomic<bool> go_on{false};
-  Asker maker(cache, [&]() -> Result<Number> {
-    begun = true;
-    while (!go_on) std::this_thread::yield();
-    return Number{3};
-  });
-  while (!begun) std::this_thread::yield();
+  SlowMake slow;
+  Asker maker(cache, slow.giving([] { return Result<Number>(Number{3}); }));
+  slow.wait_until_begun();
   Asker waiter(cache, must_not_be_made);
   EXPECT_TRUE(waiter.waits());
-  waiter.cancelled = true;
+  waiter.cancel();
   EXPECT_ERRNO(waiter.get(), ECANCELED);
-  go_on = true;
+  slow.let_go_on();
   EXPECT_EQ(must(maker.get())->value, 3);
 }
 
