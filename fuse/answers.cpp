@@ -41,6 +41,7 @@ Result<Json> Service::status() {
               {"program", concat("penstock ", options_.version)},
               {"image", system_->attributes.at("user.penstock.image")},
               {"format", layers.front().format},
+              {"map", layers.front().capabilities.must_fill},
               {"device", image_file_.st_dev},
               {"inode", image_file_.st_ino},
               {"mountpoint", options_.mountpoint.path},
@@ -94,7 +95,7 @@ Json Service::describe(const control::StreamJob::Outcome& outcome) const {
     const bool whole = !outcome.on_base;
     auto message = concat(image, whole ? ": provisioned and finalised; it needs no backing file any more"
                                        : ": provisioned; it now stands on its new backing file");
-    if (whole && layer.format == "add-cow") message += ", and its raw file can be used alone";
+    if (whole && layer.capabilities.must_fill) message += ", and its raw file can be used alone";
     return {{"outcome", "complete"}, {"message", std::move(message)}};
   }
   if (outcome.incomplete) {

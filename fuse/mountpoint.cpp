@@ -184,12 +184,10 @@ Result<Mountpoint> find_mountpoint(const std::string& name) {
 }
 
 Result<> check_not_a_layer(const Mountpoint& mountpoint, const std::vector<LayerInfo>& layers) {
-  struct stat here{};
-  if (stat(mountpoint.path.c_str(), &here) != 0) return system_failure(concat("mountpoint ", mountpoint.path));
+  const auto here = identify_storage(ImageName{.address = mountpoint.path});
+  if (!here) return Failure(here.error().in(concat("mountpoint ", mountpoint.path)));
   for (const LayerInfo& layer : layers) {
-    struct stat there{};
-    if (stat(layer.path.c_str(), &there) != 0) continue;
-    if (here.st_dev == there.st_dev && here.st_ino == there.st_ino) {
+    if (layer.facts.identity == *here) {
       return fail(EBUSY, concat("mountpoint ", mountpoint.path, ": is part of the image itself; name another file"));
     }
   }

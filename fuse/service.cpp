@@ -73,7 +73,10 @@ Result<> Service::start() {
   }
   view_ = TRY(View::make(*image_, view));
   const std::string& top = layers_.front().path;
-  if (stat(top.c_str(), &image_file_) != 0) image_file_ = {};
+  // A part of a file has no descriptor of its own.
+  if (fstat(layers_.front().facts.descriptor, &image_file_) != 0 && stat(top.c_str(), &image_file_) != 0) {
+    image_file_ = {};
+  }
   system_ =
       std::make_unique<FileSystem>(FileSystem{*view_,
                                               options_.mountpoint.directory ? view_name(layers_.front().path) : "",
@@ -86,6 +89,7 @@ Result<> Service::start() {
   first_look_ = TRY(unmounter_.prepare_first_look(view_path()));
   session_ = TRY(mount_session(*system_, *image_, layers_, options_, unmounter_, serving_));
   shut_in();
+  if (const auto started = image_->start(); !started) log_line(LogLevel::warning, started.error().message());
   if (trace_) TRY(or_no_thread([this] { trace_->start(); }));
   slots_ = std::make_unique<Slots>(*session_, *system_, serving_, kSlotsThatMayBlock);
   stream_ = std::make_unique<control::StreamJob>(*image_, *control_);

@@ -52,7 +52,7 @@ std::int64_t now() {
 
 Result<std::unique_ptr<View>> View::make(Image& image, const ViewOptions& options) {
   const auto layers = TRY(image.layers());
-  const bool raw = !layers.empty() && layers.front().format == "raw";
+  const bool raw = !layers.empty() && layers.front().capabilities.always_in_place;
   const std::string path = layers.empty() ? image.name() : layers.front().path;
   const int host = open(path.c_str(), O_PATH | O_CLOEXEC);
   return std::unique_ptr<View>(new View(image, options, raw ? 1 : 512, host));

@@ -20,12 +20,14 @@ Descriptor file_to_pass_through(const Image& image, const std::vector<LayerInfo>
   // Only on request: the kernel knows nothing of the end of the disk, behind which a write makes the file longer,
   // nobody is told of a file that somebody else cuts off, and nothing is counted. What we are to do with it must come
   // to us.
-  const bool alone = layers.size() == 1 && layers.front().format == "raw" && !is_on_network(layers);
+  const auto& facts = layers.front().facts;
+  const bool alone = layers.size() == 1 && layers.front().capabilities.always_in_place && facts.descriptor >= 0;
   if (!options.mount.passthrough.value_or(false) || !alone || geteuid() != 0 || options.mount.writeback ||
       options.resizable || !options.trace.empty() || options.detect_zeroes != "off") {
     return {};
   }
-  Descriptor file(open(layers.front().path.c_str(), (image.writable() ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+  // The one that is open: its name may be another file's by now.
+  Descriptor file(fcntl(facts.descriptor, F_DUPFD_CLOEXEC, 0));
   struct stat status{};
   const bool same = file && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                     static_cast<std::uint64_t>(status.st_size) == image.virtual_size();
@@ -36,10 +38,7 @@ Descriptor file_to_pass_through(const Image& image, const std::vector<LayerInfo>
 
 bool is_on_network(const std::vector<LayerInfo>& layers) {
   // It has to wait always, and is no faster for a ring before it.
-  return std::ranges::any_of(layers, [](const LayerInfo& layer) {
-    const auto colon = layer.path.find(':');
-    return colon != std::string::npos && colon < layer.path.find('/');
-  });
+  return std::ranges::any_of(layers, [](const LayerInfo& layer) { return layer.facts.waits == Waits::network; });
 }
 
 Result<std::unique_ptr<Session>> mount_session(FileSystem& system, const Image& image,

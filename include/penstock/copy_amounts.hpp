@@ -22,7 +22,7 @@ struct CopyAmounts {
 /// Looks through the tables of the layers. Where that takes longer than `patience`, it looks at places spread over the
 /// disk instead. `base`: as Image::populate() has it. `passed`: before this nothing is still to be copied: what is
 /// missing there was found to be zero. Threads: any call beside any other. Errors: those of the layers.
-[[nodiscard]] Result<CopyAmounts> count_amounts(Image& image, unsigned base, GuestOffset passed,
+[[nodiscard]] Result<CopyAmounts> count_amounts(Image& image, const Layer* base, GuestOffset passed,
                                                 std::chrono::milliseconds patience = std::chrono::milliseconds(50));
 
 }  // namespace penstock

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The seam between a format and the rest: a driver says where guest bytes live, and changes that answer under
-/// reserve, fill, publish. It never moves guest data and never reads its backing file.
+/// reserve, fill, publish. It never moves guest data and never reads its backing file. A format that is only read
+/// leaves out all that changes: what it then answers is here.
 #pragma once
 
 #include <penstock/storage.hpp>
@@ -83,8 +84,8 @@ struct Capabilities {
   bool resize = false;
   bool always_in_place = false;  ///< every byte is mapped in place; reserve() is never needed (raw)
   bool pack = false;             ///< new clusters may be stored compressed: pack() and reserve_packed()
-  bool must_fill = false;        ///< alone it is complete only when every cluster is mapped (add-cow)
-  bool backing = false;          ///< may have a backing file: change_backing()
+  bool must_fill = false;  ///< a map of a raw file, which is complete alone once every cluster is mapped (add-cow)
+  bool backing = false;    ///< may have a backing file: change_backing()
 };
 
 /// What a mount starts by itself, as the image remembers it.
@@ -157,11 +158,12 @@ class FormatDriver {
   [[nodiscard]] virtual std::uint64_t virtual_size() const noexcept = 0;
   [[nodiscard]] virtual Geometry geometry() const noexcept = 0;
   [[nodiscard]] virtual Capabilities capabilities() const noexcept = 0;
-  [[nodiscard]] virtual BackingReference backing() const = 0;
+  [[nodiscard]] virtual BackingReference backing() const { return {}; }
   [[nodiscard]] virtual Result<FormatInfo> info() = 0;
-  /// The file the format lives in, and the one its guest data lives in (mostly the same).
+  /// The file the format lives in.
   [[nodiscard]] virtual Storage& storage() noexcept = 0;
-  [[nodiscard]] virtual Storage& data_storage() noexcept { return storage(); }
+  /// Every file of the layer, that one first, each once: map() answers with no others. The same from first to last.
+  [[nodiscard]] virtual std::vector<Storage*> files() { return {&storage()}; }
 
   /// What `want.offset` maps to and for how many bytes, at most want.length, coalesced. Reads metadata only.
   /// `want` lies within virtual_size() rounded up to the cluster and is not empty.
@@ -176,10 +178,10 @@ class FormatDriver {
   /// Finds host room for the units at the start of `want` that are not mapped in place. The range of the answer starts
   /// at or before want.offset and contains at least the first unit; it may be longer or shorter than `want`, within
   /// the clusters that `want` touches. Invisible to map() until published.
-  [[nodiscard]] virtual Result<Reservation> reserve(GuestRange want) = 0;
+  [[nodiscard]] virtual Result<Reservation> reserve(GuestRange want);
   /// Links units whose data is already written: seen at once, on disk only after that data was flushed. After a crash:
   /// old contents or new, no third. On failure nothing is linked and the room is free.
-  [[nodiscard]] virtual Result<> publish(Reservation filled) = 0;
+  [[nodiscard]] virtual Result<> publish(Reservation filled);
   /// Compresses one whole cluster; nothing when it does not get smaller. Any thread, no lock. Errors: EOPNOTSUPP.
   [[nodiscard]] virtual Result<std::optional<std::vector<std::byte>>> pack(std::span<const std::byte> cluster);
   /// Room for `packed_bytes` of the cluster at `cluster`, which must be unallocated. The one run of the answer has the
@@ -188,15 +190,15 @@ class FormatDriver {
   [[nodiscard]] virtual Result<Reservation> reserve_packed(GuestOffset cluster, std::uint32_t packed_bytes);
   /// Maps units at the start of `units` as zero without data, hiding any backing file. Answers for how many bytes that
   /// was done, at least one unit. EOPNOTSUPP: the first unit cannot be represented so, nothing changed.
-  [[nodiscard]] virtual Result<std::uint64_t> publish_zero(GuestRange units, Zeroing zeroing) = 0;
+  [[nodiscard]] virtual Result<std::uint64_t> publish_zero(GuestRange units, Zeroing zeroing);
   /// The contents of the whole clusters in `range` no longer matter. What the format cannot forget stays as it is.
-  [[nodiscard]] virtual Result<> discard(GuestRange range) = 0;
+  [[nodiscard]] virtual Result<> discard(GuestRange range);
   /// Everything published and written before the call survives power loss when it returns. Errors stay: after a
   /// failed flush every later one fails too.
-  [[nodiscard]] virtual Result<> flush() = 0;
+  [[nodiscard]] virtual Result<> flush() { return {}; }
   /// Changes virtual_size(), durably. When growing, guest bytes of the new part that a backing file of `backing_size`
   /// bytes would show are made zero first. EOPNOTSUPP: the format cannot, nothing changed.
-  [[nodiscard]] virtual Result<> resize(std::uint64_t size, std::uint64_t backing_size) = 0;
+  [[nodiscard]] virtual Result<> resize(std::uint64_t size, std::uint64_t backing_size);
   /// Names another backing file, or none, in one atomic and durable change of the header, after everything published
   /// has become durable. The caller has made sure that the guest sees the same; layers are not opened or closed.
   /// Errors: EOPNOTSUPP, ENAMETOOLONG or ENOSPC when the header has no room, ENOTSUP for a format it cannot store;
@@ -212,15 +214,16 @@ class FormatDriver {
   [[nodiscard]] virtual Result<> close() { return flush(); }
 };
 
-/// Opens a file that an image names besides its backing file (qcow2's external data file), as the user allows it.
-using StorageOpener = std::function<Result<std::shared_ptr<Storage>>(std::string_view name, bool writable)>;
+/// Opens a file that an image names besides its backing file (qcow2's external data file, the extents of a disk in many
+/// files), as the user allows it.
+using FileOpener = std::function<Result<std::shared_ptr<Storage>>(std::string_view name, bool writable)>;
 
 /// How a driver is opened.
 struct FormatOpenOptions {
   bool writable = false;
   bool for_info = false;  ///< only info() will be asked: what cannot be read or written (encrypted data) may be shown
   std::uint64_t table_cache_bytes = 32U << 20U;
-  StorageOpener open_data_file;  ///< unset: images with an external data file are refused
+  FileOpener open_file;  ///< unset: images with a further file are refused
 };
 
 /// How much a check may change: nothing, clusters that nobody refers to, or whatever is wrong.
@@ -277,22 +280,39 @@ struct CreateOption {
   std::string_view help;
 };
 
-/// One format: one constant in its folder, one line in src/format/registry.cpp.
+/// What an image needs beside the contents of its disk, for `measure`.
+struct Overhead {
+  std::uint64_t cluster_size = 1;  ///< contents are counted in whole ones
+  std::uint64_t bytes = 0;         ///< tables and headers, with all clusters there
+  bool always_full = false;        ///< zeroes take room, too
+};
+
+/// One format: one constant in its folder, one line in src/format/registry.cpp. One that is only read has a name, probe
+/// and open.
 struct Format {
   std::string_view name;
   /// Whether the first bytes of a file (up to 512, fewer when it is shorter) carry its magic. Null: cannot be told.
   bool (*probe)(std::span<const std::byte> head);
   Result<std::unique_ptr<FormatDriver>> (*open)(std::shared_ptr<Storage> storage, const FormatOpenOptions& options);
-  Result<std::unique_ptr<CreatePlan>> (*plan_create)(const CreateRequest& request);
+  /// Null: images of it cannot be made.
+  Result<std::unique_ptr<CreatePlan>> (*plan_create)(const CreateRequest& request) = nullptr;
   /// Null: the format has no check.
   Result<CheckReport> (*check)(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
-                               const CheckOptions& options);
+                               const CheckOptions& options) = nullptr;
   /// The options that plan_create() knows.
   std::span<const CreateOption> (*create_options)() = nullptr;
+  /// Of a disk of `size` bytes, a multiple of 512, with create's `options`. Null: images of it cannot be made.
+  Result<Overhead> (*overhead)(const std::map<std::string, std::string>& options, std::uint64_t size) = nullptr;
+  /// The option of create without which no image can be made, since it names the file for the data.
+  std::string_view data_file_option = {};
+  /// Its driver changes nothing: only opened for reading.
+  bool read_only = false;
 };
 
 /// All formats, raw first. Lives as long as the program.
 [[nodiscard]] std::span<const Format* const> formats();
+/// The bytes of the disk and nothing else.
+[[nodiscard]] const Format& raw_format();
 /// EINVAL names the formats there are.
 [[nodiscard]] Result<const Format*> find_format(std::string_view name);
 /// The format whose magic `storage` carries; raw when there is none. Only where the caller knows that guessing is safe.

@@ -23,8 +23,8 @@ enum class OnError : std::uint8_t {
 /// How an overlay is filled.
 struct ProvisionOptions {
   std::uint64_t bytes_per_second = 0;  ///< of data copied; 0: unlimited
-  /// Depth of the layer that stays below the top, with all that is below it; layer_count() or more: none stays.
-  unsigned base = ~0U;
+  /// The layer that stays below the top, with all that is below it: one of Image::layers(). Null: none stays.
+  std::shared_ptr<const Layer> base = {};
   OnError on_error = OnError::report;
   /// Work that is done becomes durable after this time at the latest.
   std::chrono::milliseconds flush_interval{2000};

@@ -52,6 +52,7 @@ void remove_dead_places(const std::string& runtime) {
 }  // namespace
 
 Result<AttachPlace> AttachPlace::make(const std::string& image) {
+  const auto name = parse_name(image);
   const std::string runtime = TRY(control::runtime_directory());
   remove_dead_places(runtime);
   for (;;) {
@@ -64,7 +65,7 @@ Result<AttachPlace> AttachPlace::make(const std::string& image) {
       rmdir(directory.c_str());
       continue;
     }
-    std::string view = concat(directory, "/", fuse::view_name(image));
+    std::string view = concat(directory, "/", fuse::view_name(name ? name->file_name() : std::string_view(image)));
     if (!Descriptor(open(view.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600))) {
       const auto problem = system_failure(concat("cannot make ", view));
       rmdir(directory.c_str());

@@ -89,14 +89,6 @@ Result<> check_compression(const std::string& format) {
   return fail(EINVAL, concat("format ", format, " has no compressed clusters"));
 }
 
-/// Whether the new image reads as zero (or as its backing file) where nothing is written. A raw file that was there
-/// already is kept by add-cow.
-bool is_fresh(const fs::path& data_file) {
-  std::error_code problem;
-  const auto size = fs::file_size(data_file, problem);
-  return data_file.empty() || problem || size == 0;
-}
-
 Result<> convert(const Flags& flags, const NewImage& request, std::uint64_t sparse_bytes, std::stop_token stop) {
   const auto source = TRY(Image::open(flags.source, reading(flags.source_format, flags.force_share)));
   NewImage made = request;
@@ -109,8 +101,7 @@ Result<> convert(const Flags& flags, const NewImage& request, std::uint64_t spar
   if (!flags.no_create) {
     files.expect(made.path);
     if (!data_file.empty()) files.expect(data_file);
-    fresh = is_fresh(data_file) || made.format != "add-cow";
-    static_cast<void>(TRY(create_image(made)));
+    fresh = !TRY(create_image(made)).keeps_old_data;
   }
   {
     const auto target = TRY(Image::open(made.path, {.format = made.format, .writable = true}));

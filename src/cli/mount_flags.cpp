@@ -57,7 +57,7 @@ Result<> interpret_mount_flags(const MountFlags& flags, ImageOptions& image, fus
   for (const std::string& list : flags.fuse_options) TRY(fuse::parse_mount_options(list, serve.mount));
   image.format = flags.format;
   image.writable = !flags.read_only && !serve.mount.read_only;
-  image.data_files = !flags.no_data_file;
+  image.opener = make_host_opener({.data_files = !flags.no_data_file});
   if (!flags.cache_size.empty()) image.cache_bytes = TRY(parse_size(flags.cache_size));
   image.detect_zeroes = detect_zeroes_of(flags.detect_zeroes);
   serve.detect_zeroes = flags.detect_zeroes;

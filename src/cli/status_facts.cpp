@@ -93,6 +93,7 @@ GuestFacts guest_facts(const Json& guest) {
 StatusFacts take_apart(const Json& status) {
   StatusFacts facts{.image = words(status, "image"),
                     .format = words(status, "format"),
+                    .map = yes(status, "map"),
                     .device = number(status, "device"),
                     .inode = number(status, "inode"),
                     .mountpoint = words(status, "mountpoint"),

@@ -88,6 +88,7 @@ struct LayerFacts {
 struct StatusFacts {
   std::string image;
   std::string format;
+  bool map = false;          ///< of a raw file, which needs none once it is complete (add-cow)
   std::uint64_t device = 0;  ///< of the image's file when it was mounted
   std::uint64_t inode = 0;
   std::string mountpoint;

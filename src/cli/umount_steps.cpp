@@ -15,7 +15,7 @@ FirstStep first_step(const StatusFacts& facts) {
 }
 
 std::string why_map_stays(const StatusFacts& facts, bool waits) {
-  if (facts.format != "add-cow") return concat("--discard-map is for add-cow images, this is ", facts.format);
+  if (!facts.map) return concat("--discard-map is for add-cow images, this is ", facts.format);
   if (facts.read_only) return "mounted read-only: the add-cow file stays";
   const bool completed = facts.finalised && facts.job && facts.job->state == "done";
   if (completed || (waits && first_step(facts) != FirstStep::none && (!facts.job || facts.job->base.empty())))

@@ -14,7 +14,7 @@ Result<CopyAmounts> LeftToCopy::after(const Progress& progress) {
   if (!last_ || now >= last_->good_until) {
     const auto began = now;
     const GuestOffset from{progress.offset};
-    const auto counted = counting_([this, from] { return count_amounts(image_, base_, from); }, kPatience);
+    const auto counted = counting_([this, from] { return count_amounts(image_, base_.get(), from); }, kPatience);
     now = clock_.now();
     if (counted) {
       last_ = Count{.amounts = TRY(*counted), .copied = copied, .good_until = now + kTimesAsLong * (now - began)};

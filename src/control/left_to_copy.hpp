@@ -18,7 +18,9 @@ namespace penstock::control {
 /// answer. Threads: any call from any thread.
 class LeftToCopy {
  public:
-  LeftToCopy(Image& image, unsigned base, Clock& clock) : image_(image), base_(base), clock_(clock) {}
+  /// `base`: as ProvisionOptions has it.
+  LeftToCopy(Image& image, std::shared_ptr<const Layer> base, Clock& clock)
+      : image_(image), base_(std::move(base)), clock_(clock) {}
 
   /// Errors: what hinders counting; ETIMEDOUT when it was never counted in time.
   [[nodiscard]] Result<CopyAmounts> after(const Progress& progress);
@@ -32,7 +34,7 @@ class LeftToCopy {
     Clock::Time good_until;
   };
   Image& image_;
-  const unsigned base_;
+  const std::shared_ptr<const Layer> base_;
   Clock& clock_;
   Mutex mutex_;
   std::optional<Count> last_ GUARDED_BY(mutex_);

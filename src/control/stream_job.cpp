@@ -8,21 +8,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <thread>
 
 namespace penstock::control {
 
 namespace {
-
-/// The layer whose file is `base`, by whatever name; 0: none. Asks the file systems of both.
-unsigned depth_by_file(const std::vector<LayerInfo>& layers, const std::string& base) {
-  std::error_code problem;
-  for (unsigned i = 1; i < layers.size(); ++i) {
-    if (std::filesystem::equivalent(layers[i].path, base, problem)) return i;
-  }
-  return 0;
-}
 
 /// QEMU's words for job states.
 std::string_view job_status(ProvisionState state) {
@@ -114,16 +104,20 @@ StreamJob::StreamJob(Image& image, Server& server) : image_(image), server_(serv
 
 StreamJob::~StreamJob() = default;
 
-Result<unsigned> StreamJob::depth_of(const std::string& base) {
-  if (base.empty()) return image_.layer_count();
+Result<std::shared_ptr<const Layer>> StreamJob::layer_of(const std::string& base) {
+  if (base.empty()) return nullptr;
   const auto layers = TRY(image_.layers());
-  for (unsigned i = 1; i < layers.size(); ++i) {
-    if (layers[i].path == base || layers[i - 1].backing.name == base) return i;
+  for (std::size_t i = 1; i < layers.size(); ++i) {
+    if (layers[i].path == base || layers[i - 1].backing.name == base) return layers[i].layer;
   }
-  const auto found = search_([layers, base] { return depth_by_file(layers, base); }, kSearchPatience);
-  if (!found)
+  // By another name of its file, which the file system is asked for: it may be one that does not answer.
+  const auto identity =
+      search_([base]() -> Result<std::string> { return identify_storage(TRY(parse_name(base))); }, kSearchPatience);
+  if (!identity)
     return fail(ETIMEDOUT, concat("'", printable(base), "': a layer does not answer; name it as status does"));
-  if (*found != 0) return *found;
+  for (std::size_t i = 1; *identity && i < layers.size(); ++i) {
+    if (layers[i].facts.identity == **identity) return layers[i].layer;
+  }
   return fail(EINVAL, concat("Can't find '", printable(base), "' in the backing chain"));
 }
 
@@ -135,7 +129,7 @@ Result<> StreamJob::start(const StreamRequest& request) {
   if (is_active())
     return fail(EBUSY, concat("Node '", kDevice, "' is busy: block device is in use by block job: stream"));
   if (!image_.writable()) return fail(EROFS, concat("Block node '", kDevice, "' is read-only"));
-  const auto base = TRY(depth_of(request.base));
+  const auto base = TRY(layer_of(request.base));
   TRY(check_no_snapshots());
   if (provisioner_ != nullptr &&
       (!provisioner_->wait_for_end(kLastStepPatience) || !left_->wait_until_idle(kLastStepPatience))) {

@@ -63,7 +63,8 @@ class StreamJob {
 
  private:
   void add_commands();
-  [[nodiscard]] Result<unsigned> depth_of(const std::string& base);
+  /// Null: none stays.
+  [[nodiscard]] Result<std::shared_ptr<const Layer>> layer_of(const std::string& base);
   [[nodiscard]] Result<Provisioner*> active(const Json& arguments);
   [[nodiscard]] bool is_active() const;
   [[nodiscard]] Result<> check_no_snapshots() const;
@@ -78,7 +79,7 @@ class StreamJob {
   std::unique_ptr<Executor> background_;
   StreamRequest request_;
   std::string id_{kDevice};
-  TimedCall<unsigned> search_;  ///< for a base by its file
+  TimedCall<Result<std::string>> search_;  ///< for a base by its file
   std::unique_ptr<Provisioner> provisioner_;
   std::unique_ptr<LeftToCopy> left_;  // together with provisioner_
   std::atomic<bool> finalised_{false};

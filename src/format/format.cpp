@@ -5,6 +5,30 @@
 
 namespace penstock {
 
+namespace {
+
+Failure only_read(const FormatDriver& driver) {
+  return fail(EROFS, concat("images of format ", driver.format(), " can only be read"));
+}
+
+}  // namespace
+
+Result<Reservation> FormatDriver::reserve(GuestRange /*want*/) {
+  return only_read(*this);
+}
+Result<> FormatDriver::publish(Reservation /*filled*/) {
+  return only_read(*this);
+}
+Result<std::uint64_t> FormatDriver::publish_zero(GuestRange /*units*/, Zeroing /*zeroing*/) {
+  return only_read(*this);
+}
+Result<> FormatDriver::discard(GuestRange /*range*/) {
+  return only_read(*this);
+}
+Result<> FormatDriver::resize(std::uint64_t /*size*/, std::uint64_t /*backing_size*/) {
+  return only_read(*this);
+}
+
 Result<> FormatDriver::unpack(std::span<const std::byte> /*packed*/, std::span<std::byte> /*cluster*/) {
   return corrupt(concat("format ", format(), " has no compressed clusters"));
 }

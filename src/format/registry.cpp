@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one table of formats.
+// The one table of formats. Alone in its file: a program that links the engine statically may bring a longer one
+// (tests/toys).
 #include <penstock/format.hpp>
 
-#include "base/text.hpp"
 #include "format/add_cow/format.hpp"
 #include "format/qcow2/format.hpp"
 #include "format/qed/format.hpp"
@@ -12,23 +12,10 @@
 
 namespace penstock {
 
-namespace {
-
-constexpr std::array<const Format*, 4> kFormats{&kRawFormat, &qcow2::kFormat, &qed::kFormat, &add_cow::kFormat};
-
-}  // namespace
-
 std::span<const Format* const> formats() {
+  static constexpr std::array<const Format*, 4> kFormats{&kRawFormat, &qcow2::kFormat, &qed::kFormat,
+                                                         &add_cow::kFormat};
   return kFormats;
-}
-
-Result<const Format*> find_format(std::string_view name) {
-  std::string names;
-  for (const Format* format : kFormats) {
-    if (format->name == name) return format;
-    names.append(names.empty() ? "" : ", ").append(format->name);
-  }
-  return fail(EINVAL, concat("unknown format '", printable(name), "' (there are: ", names, ")"));
 }
 
 }  // namespace penstock

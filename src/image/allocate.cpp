@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Setting host room aside, as fallocate(2) without flags does for a file.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 
 namespace penstock {
 
-Result<> Image::Impl::allocate(GuestRange range) {
+Result<> LayeredImage::allocate(GuestRange range) {
   TRY(check_change(range));
   return in_pieces(range, [this](GuestRange piece) { return allocate_held(piece); });
 }
 
-Result<> Image::Impl::allocate_held(GuestRange range) {
+Result<> LayeredImage::allocate_held(GuestRange range) {
   while (!range.empty()) {
     const auto mapping = TRY(map_top(range));
     auto done = mapping.length;

@@ -20,7 +20,7 @@ Result<> Backing::read(GuestOffset offset, std::span<std::byte> out) {
         std::memset(part.data(), 0, part.size());
         break;
       case FlatKind::data:
-        TRY(in_layer(layers_[run.depth], layers_[run.depth].driver->data_storage().read(run.host_offset, part)));
+        TRY(in_layer(*layers_[run.depth], run.file->read(run.host_offset, part)));
         break;
       case FlatKind::compressed:
       case FlatKind::ask:
@@ -36,7 +36,7 @@ Result<> Backing::read(GuestOffset offset, std::span<std::byte> out) {
 Result<std::uint64_t> Backing::read_asking(unsigned depth, GuestOffset offset, std::span<std::byte> out) {
   const auto answer = TRY(ask_layers(layers_, depth, {offset, out.size()}));
   const auto& mapping = answer.mapping;
-  auto& layer = layers_[answer.depth];
+  const auto& layer = *layers_[answer.depth];
   const auto part = out.first(mapping.length);
   switch (mapping.kind) {
     case MappingKind::unallocated:
@@ -57,9 +57,9 @@ Result<Backing::Content> Backing::content(GuestRange range, Ask ask) {
   const auto run = TRY(map_.find(range));
   if (run.kind == FlatKind::nothing || run.kind == FlatKind::zero) return Content{true, run.length};
   if (run.kind != FlatKind::data || ask == Ask::maps) return Content{false, run.length};
-  auto& layer = layers_[run.depth];
-  if (!layer.driver->capabilities().sparse_data) return Content{false, run.length};
-  const auto hole = TRY(in_layer(layer, layer.driver->data_storage().extent(run.host_offset)));
+  const auto& layer = *layers_[run.depth];
+  if (!tells_holes(layer, *run.file)) return Content{false, run.length};
+  const auto hole = TRY(in_layer(layer, run.file->extent(run.host_offset)));
   // Length 0: at or behind the end of the file, which reads as zero.
   if (hole.length == 0) return Content{true, run.length};
   return Content{!hole.data, std::min(run.length, hole.length)};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "image/flat_map.hpp"
+#include "image/layer.hpp"
 #include "image/unpacked_cache.hpp"
 
 namespace penstock {
@@ -13,7 +14,7 @@ namespace penstock {
 class Backing {
  public:
   /// `layers` is the whole chain, top first, and outlives this.
-  Backing(std::span<Image::Layer> layers, UnpackedCache& unpacked, std::uint64_t map_budget_bytes)
+  Backing(const Layers& layers, UnpackedCache& unpacked, std::uint64_t map_budget_bytes)
       : layers_(layers), unpacked_(unpacked), map_(layers, map_budget_bytes) {}
 
   [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
@@ -34,7 +35,7 @@ class Backing {
  private:
   [[nodiscard]] Result<std::uint64_t> read_asking(unsigned depth, GuestOffset offset, std::span<std::byte> out);
 
-  std::span<Image::Layer> layers_;
+  const Layers& layers_;
   UnpackedCache& unpacked_;
   FlatMap map_;
 };

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Writing what an overlay holds into the file below it.
 #include "base/text.hpp"
-#include "image/chain.hpp"
+#include "image/chain_opener.hpp"
 #include "image/copy_chunks.hpp"
 #include "image/layer_copies.hpp"
 #include "image/named.hpp"
 #include "image/zero_scan.hpp"
-
-#include <filesystem>
 
 namespace penstock {
 
@@ -83,48 +81,54 @@ class Commit {
   const std::uint64_t shown_end_;
 };
 
-bool names(const std::string& wanted, const std::string& stored, const std::string& path) {
-  if (wanted.empty() || wanted == stored || wanted == path) return true;
-  std::error_code problem;
-  return std::filesystem::equivalent(wanted, path, problem) && !problem;
+/// Whether the user means by `wanted` the file `name`, which the image stores as `stored`.
+bool means(Opener& opener, const std::string& wanted, const std::string& stored, const ImageName& name) {
+  if (wanted.empty() || wanted == stored || wanted == name.text()) return true;
+  const auto given = parse_name(wanted);
+  if (!given) return false;
+  const auto one = opener.identify(*given);
+  const auto other = opener.identify(name);
+  return one && other && *one == *other;
 }
 
 /// Format of a base that the overlay does not name: by its magic, where the overlay says that it has one (QED).
-Result<std::string> format_of(const BackingReference& backing, const std::string& path) {
+Result<std::string> format_of(Opener& opener, const BackingReference& backing, const ImageName& name) {
   if (!backing.format.empty() || !backing.probe_not_raw) return backing.format;
-  const auto storage = TRY(open_storage(path, {.writable = false, .lock = false}));
+  const auto storage = TRY(opener.open(name, {.writable = false, .lock = false}, {}));
   const Format* const format = TRY(probe_format(*storage));
-  if (format->name == "raw") return fail(EINVAL, "its format is not stored in the overlay, and it has no magic");
+  if (format == &raw_format()) return fail(EINVAL, "its format is not stored in the overlay, and it has no magic");
   return std::string(format->name);
 }
 
 Result<> commit(const CommitRequest& request, Executor& executor, const CopyOptions& options) {
-  ChainOpener opener(request.image, {.format = request.format, .writable = true}, {});
+  const auto files = make_host_opener();
+  ChainOpener opener(TRY(named(request.image, parse_name(request.image))),
+                     {.format = request.format, .writable = true, .opener = files}, {});
   static_cast<void>(TRY(opener.open_next()));
-  const auto top_name = opener.layers().front().path;
+  const auto top_name = opener.layers().front()->shown;
   BackingReference backing;
-  std::string path;
+  ImageName base_name;
   while (true) {
-    backing = opener.layers().back().driver->backing();
-    path = opener.backing_paths().back();
+    backing = opener.layers().back()->driver->backing();
     if (backing.name.empty()) {
       return fail(EINVAL, request.base.empty() ? concat(printable(top_name), ": has no backing file to commit to")
                                                : concat(printable(top_name), ": '", printable(request.base),
                                                         "' is not in its backing chain"));
     }
-    if (names(request.base, backing.name, path)) break;
+    base_name = TRY(named(top_name, named(concat("backing file '", backing.name, "'"), opener.next_name())));
+    if (means(*files, request.base, backing.name, base_name)) break;
     static_cast<void>(TRY(opener.open_next()));
   }
   // Opened by itself, for writing; its own chain comes with it.
-  const bool json = backing.name.starts_with("json:");
   const auto in_base = [&]<typename T>(Result<T> result) {
-    return named(top_name, named(concat("backing file '", path, "'"), std::move(result)));
+    return named(top_name, named(concat("backing file '", base_name.text(), "'"), std::move(result)));
   };
-  auto base_options = ImageOptions{.format = TRY(in_base(format_of(backing, path))), .writable = true};
-  const auto base = TRY(named(top_name, Image::open(json ? backing.name : path, base_options)));
-  auto shown_end = opener.layers().front().driver->virtual_size();
-  for (const auto& layer : opener.layers()) shown_end = std::min(shown_end, layer.driver->virtual_size());
-  const auto upper = Image::from_layers(std::move(opener.layers()), {.writable = true});
+  const ImageOptions base_options{
+      .format = TRY(in_base(format_of(*files, backing, base_name))), .writable = true, .opener = files};
+  const auto base = TRY(named(top_name, Image::open(base_name, base_options)));
+  auto shown_end = opener.layers().front()->driver->virtual_size();
+  for (const auto& layer : opener.layers()) shown_end = std::min(shown_end, layer->driver->virtual_size());
+  const auto upper = make_image(opener.layers(), {.writable = true});
   TRY(copy_down(*upper, *base, shown_end, executor, options));
   // The base is durable: from here on, what the overlay forgets is what the base shows.
   if (!request.keep && request.base.empty()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Where the bytes of the flat disk come from, as `qemu-img map` tells it.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ bool joins(const Extent& before, const Extent& next) {
 
 }  // namespace
 
-Result<Extent> Image::Impl::extent(GuestRange want) {
+Result<Extent> LayeredImage::extent(GuestRange want) {
   TRY(check_request(want));
   if (want.empty()) return fail(EINVAL, concat(printable(name_), ": an extent of no bytes"));
   Extent joined;
@@ -52,15 +52,16 @@ Result<Extent> Image::Impl::extent(GuestRange want) {
   return joined;
 }
 
-Result<Extent> Image::Impl::extent_once(GuestRange range) {
-  const auto answer = TRY(ask_layers(layers_, 0, range));
+Result<Extent> LayeredImage::extent_once(GuestRange range) {
+  const auto answer = TRY(ask_layers(chain_->layers(), 0, range));
   const auto& mapping = answer.mapping;
   Extent extent{.guest = {range.offset, mapping.length}, .depth = answer.depth, .present = true};
+  extent.layer = chain_->layers()[answer.depth];
   switch (mapping.kind) {
     case MappingKind::unallocated:
       extent.present = false;
       // A layer that ends before answers nothing: the one above it is the lowest that could.
-      if (answer.behind_end) extent.depth -= 1;
+      if (answer.behind_end) extent.layer = chain_->layers()[--extent.depth];
       return extent;
     case MappingKind::compressed:
       extent.kind = ExtentKind::compressed;
@@ -74,9 +75,8 @@ Result<Extent> Image::Impl::extent_once(GuestRange range) {
   }
   extent.storage = mapping.storage;
   if (mapping.storage != nullptr) extent.host_offset = mapping.host_offset;
-  auto& layer = layers_[answer.depth];
-  if (mapping.kind == MappingKind::data && layer.driver->capabilities().sparse_data) {
-    const auto host = TRY(in_layer(layer, mapping.storage->extent(mapping.host_offset)));
+  if (mapping.kind == MappingKind::data && tells_holes(*extent.layer, *mapping.storage)) {
+    const auto host = TRY(in_layer(*extent.layer, mapping.storage->extent(mapping.host_offset)));
     if (!host.data) extent.kind = ExtentKind::zero;
     if (host.length != 0) extent.guest.length = std::min(extent.guest.length, host.length);
   }

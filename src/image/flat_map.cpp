@@ -16,21 +16,21 @@ constexpr std::uint64_t kChunkMax = 32U << 20U;
 constexpr std::uint64_t kUnitsPerChunk = 512;
 constexpr unsigned kShards = 32;
 
-std::uint32_t chunk_size_for(std::span<Image::Layer> layers) {
+std::uint32_t chunk_size_for(const Layers& layers) {
   std::uint64_t unit = kChunkMax;
-  for (const auto& layer : layers.subspan(std::min<std::size_t>(1, layers.size()))) {
-    if (layer.driver->capabilities().always_in_place) continue;
-    unit = std::min<std::uint64_t>(unit, layer.driver->geometry().allocation_unit);
+  for (std::size_t depth = 1; depth < layers.size(); ++depth) {
+    const auto& driver = *layers[depth]->driver;
+    if (driver.capabilities().always_in_place) continue;
+    unit = std::min<std::uint64_t>(unit, driver.geometry().allocation_unit);
   }
   return static_cast<std::uint32_t>(std::clamp(unit * kUnitsPerChunk, kChunkMin, kChunkMax));
 }
 
 }  // namespace
 
-Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, GuestRange range,
-                               unsigned* failed_depth) {
+Result<LayerAnswer> ask_layers(const Layers& layers, unsigned depth, GuestRange range, unsigned* failed_depth) {
   for (; depth < layers.size(); ++depth) {
-    auto& driver = *layers[depth].driver;
+    auto& driver = *layers[depth]->driver;
     // Behind the end of a layer there is zero, to the byte, whatever the layers below it hold.
     if (range.offset.value >= driver.virtual_size()) {
       return LayerAnswer{depth, {.kind = MappingKind::unallocated, .length = range.length}, true};
@@ -39,7 +39,7 @@ Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, G
     auto mapping = driver.map(range);
     if (!mapping) {
       if (failed_depth != nullptr) *failed_depth = depth;
-      return Failure(mapping.error().in(printable(layers[depth].path)));
+      return Failure(mapping.error().in(printable(layers[depth]->shown)));
     }
     range.length = std::min(range.length, mapping->length);
     mapping->length = range.length;
@@ -49,7 +49,7 @@ Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, G
   return LayerAnswer{lowest, {.kind = MappingKind::unallocated, .length = range.length}};
 }
 
-FlatMap::FlatMap(std::span<Image::Layer> layers, std::uint64_t budget_bytes)
+FlatMap::FlatMap(const Layers& layers, std::uint64_t budget_bytes)
     : layers_(layers), chunk_size_(chunk_size_for(layers)), chunks_(budget_bytes, kShards) {}
 
 Result<FlatRun> FlatMap::find(GuestRange range) {
@@ -66,10 +66,12 @@ Result<FlatRun> FlatMap::find(GuestRange range) {
                                        [](std::uint32_t value, const Run& run) { return value < run.start; });
   const auto& run = *(behind - 1);
   const std::uint64_t end = behind == runs.end() ? chunk_size_ : behind->start;
-  return FlatRun{.kind = run.kind,
-                 .depth = run.depth,
-                 .length = std::min(range.length, end - at),
-                 .host_offset = {run.kind == FlatKind::data ? run.host_offset + (at - run.start) : 0}};
+  FlatRun found{.kind = run.kind, .depth = run.depth, .length = std::min(range.length, end - at)};
+  if (run.kind == FlatKind::data) {
+    found.file = layers_[run.depth]->files[run.file];
+    found.host_offset = {run.host_offset + (at - run.start)};
+  }
+  return found;
 }
 
 Result<FlatMap::Run> FlatMap::resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const {
@@ -79,25 +81,27 @@ Result<FlatMap::Run> FlatMap::resolve_run(GuestRange range, std::uint32_t start,
     // Nothing was found out, and nothing is to be remembered.
     TRY(Wait::check(WaitFor::bytes));
     // Told again to whoever reads here, by the layer itself; not remembered, since it may pass.
-    const auto cluster_size = layers_[failed_depth].driver->geometry().cluster_size;
+    const auto cluster_size = layers_[failed_depth]->driver->geometry().cluster_size;
     length = std::min(range.length, cluster_size - range.offset.value % cluster_size);
-    return Run{0, start, static_cast<std::uint8_t>(failed_depth), FlatKind::ask};
+    return Run{0, start, 0, static_cast<std::uint8_t>(failed_depth), FlatKind::ask};
   }
   const auto& mapping = answer->mapping;
   length = mapping.length;
   const auto depth = static_cast<std::uint8_t>(answer->depth);
   switch (mapping.kind) {
     case MappingKind::unallocated:
-      return Run{0, start, 0, FlatKind::nothing};
+      return Run{0, start, 0, 0, FlatKind::nothing};
     case MappingKind::zero:
-      return Run{0, start, 0, FlatKind::zero};
+      return Run{0, start, 0, 0, FlatKind::zero};
     case MappingKind::compressed:
-      return Run{0, start, depth, FlatKind::compressed};
+      return Run{0, start, 0, depth, FlatKind::compressed};
     case MappingKind::data:
       break;
   }
-  if (mapping.storage != &layers_[depth].driver->data_storage()) return Run{0, start, depth, FlatKind::ask};
-  return Run{mapping.host_offset.value, start, depth, FlatKind::data};
+  const auto& files = layers_[depth]->files;
+  const auto file = std::ranges::find(files, mapping.storage);
+  if (file == files.end() || file - files.begin() > UINT16_MAX) return Run{0, start, 0, depth, FlatKind::ask};
+  return Run{mapping.host_offset.value, start, static_cast<std::uint16_t>(file - files.begin()), depth, FlatKind::data};
 }
 
 Result<FlatMap::Chunk> FlatMap::resolve(GuestOffset start) const {
@@ -107,6 +111,7 @@ Result<FlatMap::Chunk> FlatMap::resolve(GuestOffset start) const {
     const auto run = TRY(resolve_run({start + at, chunk_size_ - at}, at, length));
     const auto* last = chunk.runs.empty() ? nullptr : &chunk.runs.back();
     const bool joins = last != nullptr && last->kind == run.kind && last->depth == run.depth &&
+                       last->file == run.file &&
                        (run.kind != FlatKind::data || last->host_offset + (at - last->start) == run.host_offset);
     if (!joins) chunk.runs.push_back(run);
     at += static_cast<std::uint32_t>(length);

@@ -4,9 +4,9 @@
 
 #include <penstock/image.hpp>
 
+#include "image/layer.hpp"
 #include "image/sharded_cache.hpp"
 
-#include <span>
 #include <vector>
 
 namespace penstock {
@@ -15,15 +15,16 @@ namespace penstock {
 enum class FlatKind : std::uint8_t {
   nothing,     ///< no layer answers, or it lies behind the end of one: reads as zero
   zero,        ///< a layer says zero
-  data,        ///< at host_offset of the layer's data_storage()
+  data,        ///< at host_offset of the file
   compressed,  ///< in packed clusters of the layer: ask its driver
-  ask,         ///< the layer could not be asked, or answers with a storage of its own: ask its driver
+  ask,         ///< the layer could not be asked: ask its driver
 };
 
 struct FlatRun {
   FlatKind kind = FlatKind::nothing;
   unsigned depth = 0;        ///< the layer that answers, for data, compressed and ask
   std::uint64_t length = 0;  ///< guest bytes from the offset asked for, at least 1
+  Storage* file = nullptr;   ///< data: where it lies
   HostOffset host_offset;    ///< data: of the guest offset asked for
 };
 
@@ -36,7 +37,7 @@ struct LayerAnswer {
 
 /// Asks layer `depth` and then those below about the start of `range`. Errors: the failing layer's own, its name in
 /// front; `failed_depth` then tells which.
-[[nodiscard]] Result<LayerAnswer> ask_layers(std::span<Image::Layer> layers, unsigned depth, GuestRange range,
+[[nodiscard]] Result<LayerAnswer> ask_layers(const Layers& layers, unsigned depth, GuestRange range,
                                              unsigned* failed_depth = nullptr);
 
 /// A compact index over immutable layers, filled as it is asked and dropped when it grows too large: through 64 layers
@@ -44,8 +45,8 @@ struct LayerAnswer {
 /// Bound: budget_bytes. Threads: any; a part of the index is resolved once for all that wait for it.
 class FlatMap {
  public:
-  /// `layers` is the whole chain, top first; layers[1] and below are mapped and must not change.
-  FlatMap(std::span<Image::Layer> layers, std::uint64_t budget_bytes);
+  /// `layers` is the whole chain, top first, and outlives this; layers[1] and below are mapped.
+  FlatMap(const Layers& layers, std::uint64_t budget_bytes);
 
   /// The run at the start of `range`, at most range.length bytes. `range` is not empty. A layer that cannot be asked
   /// answers `ask` for no more than one of its clusters, so that damage stays where it is. Errors: the thread's rules
@@ -60,6 +61,7 @@ class FlatMap {
   struct Run {
     std::uint64_t host_offset;
     std::uint32_t start;  // within the chunk
+    std::uint16_t file;   // of Layer::files
     std::uint8_t depth;
     FlatKind kind;
   };
@@ -70,7 +72,7 @@ class FlatMap {
   [[nodiscard]] Result<Chunk> resolve(GuestOffset start) const;
   [[nodiscard]] Result<Run> resolve_run(GuestRange range, std::uint32_t start, std::uint64_t& length) const;
 
-  std::span<Image::Layer> layers_;
+  const Layers& layers_;
   std::uint32_t chunk_size_;
   ShardedCache<Chunk> chunks_;
 };

@@ -12,11 +12,12 @@
 namespace penstock {
 
 // Block devices mostly are.
-bool looks_raw(std::string_view path) {
-  if (path.starts_with("/dev/")) return true;
-  const auto dot = path.rfind('.');
+bool looks_raw(const ImageName& name) {
+  if (name.address.starts_with("/dev/")) return true;
+  const auto file = name.file_name();
+  const auto dot = file.rfind('.');
   if (dot == std::string_view::npos) return false;
-  std::string suffix(path.substr(dot + 1));
+  std::string suffix(file.substr(dot + 1));
   std::ranges::transform(suffix, suffix.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   constexpr std::array<std::string_view, 5> kSuffixes{"img", "raw", "dd", "bin", "iso"};
   return std::ranges::find(kSuffixes, suffix) != kSuffixes.end();
@@ -33,9 +34,9 @@ Result<std::string_view> foreign_format_of(Storage& storage) {
 
 }  // namespace
 
-Result<const Format*> probe_safely(Storage& storage, std::string_view path, Probing probing) {
+Result<const Format*> probe_safely(Storage& storage, const ImageName& name, Probing probing) {
   const Format* const found = TRY(probe_format(storage));
-  const Format* const raw = TRY(find_format("raw"));
+  const Format* const raw = &raw_format();
   if (found == raw && probing == Probing::not_raw) {
     return fail(EINVAL, "contents look like no known format, though the overlay says that it is not raw");
   }
@@ -56,7 +57,7 @@ Result<const Format*> probe_safely(Storage& storage, std::string_view path, Prob
     return fail(EINVAL, concat("its format is not stored in the overlay and contents look like ", found->name,
                                "; store it with 'qemu-img rebase -u -F FORMAT -b BACKING OVERLAY'"));
   }
-  if (probing == Probing::writable && looks_raw(path)) {
+  if (probing == Probing::writable && looks_raw(name)) {
     return fail(EINVAL, concat("format not given and contents look like ", found->name, "; say --format=", found->name,
                                " or --format=raw"));
   }

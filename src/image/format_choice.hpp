@@ -14,10 +14,10 @@ enum class Probing : std::uint8_t {
   not_raw,   ///< a backing file of which the overlay stores only that it is not raw
 };
 
-/// Whether `path` is named or placed as people do with raw disks.
-[[nodiscard]] bool looks_raw(std::string_view path);
+/// Whether an image is named or placed as people do with raw disks.
+[[nodiscard]] bool looks_raw(const ImageName& name);
 
-/// Errors: EINVAL with what to do. `path` is for its last part, the suffix.
-[[nodiscard]] Result<const Format*> probe_safely(Storage& storage, std::string_view path, Probing probing);
+/// Errors: EINVAL with what to do. `name` is for its suffix.
+[[nodiscard]] Result<const Format*> probe_safely(Storage& storage, const ImageName& name, Probing probing);
 
 }  // namespace penstock

@@ -2,9 +2,8 @@
 /// Errors carry the name of the layer they come from.
 #pragma once
 
-#include <penstock/image.hpp>
-
 #include "base/text.hpp"
+#include "image/layer.hpp"
 
 #include <utility>
 
@@ -19,8 +18,8 @@ template <typename T>
 }
 
 template <typename T>
-[[nodiscard]] Result<T> in_layer(const Image::Layer& layer, Result<T> result) {
-  return named(layer.path, std::move(result));
+[[nodiscard]] Result<T> in_layer(const Layer& layer, Result<T> result) {
+  return named(layer.shown, std::move(result));
 }
 
 }  // namespace penstock

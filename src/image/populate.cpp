@@ -5,7 +5,7 @@
 /// slow the layers are. The hold is taken to store, and only what is still missing then is stored: a guest write that
 /// came between wins.
 #include "base/log.hpp"
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 #include "image/zero_scan.hpp"
 #include "storage/write_back.hpp"
@@ -38,7 +38,7 @@ std::span<std::byte> fetch_buffer(std::uint64_t size) {
 }  // namespace
 
 /// What is to be stored in whole units. Valid until the thread fetches again.
-struct Image::Impl::Fetched {
+struct LayeredImage::Fetched {
   struct Piece {
     GuestRange range;
     std::span<const std::byte> bytes;  // none: zeroes
@@ -46,20 +46,15 @@ struct Image::Impl::Fetched {
   std::vector<Piece> pieces;
 };
 
-unsigned Image::Impl::layer_count() const {
-  const SharedLock chain(chain_mutex_);
-  return static_cast<unsigned>(layers_.size());
-}
-
 /// What the layers below say about the start of `range`, whatever the top has there.
-Result<Image::Missing> Image::Impl::below(GuestRange range, unsigned base) {
-  if (base >= layers_.size()) {
-    const auto content = TRY(backing_->content(range));
+Result<Image::Missing> LayeredImage::below(Chain& chain, GuestRange range, unsigned base) const {
+  if (base >= chain.size()) {
+    const auto content = TRY(chain.backing().content(range));
     return Missing{
         .missing = !content.zero || capabilities_.must_fill, .known_zero = content.zero, .length = content.length};
   }
   // With layers that stay the answer must tell which of them it comes from; the flattened map has forgotten.
-  const auto answer = TRY(ask_layers(layers_, 1, range));
+  const auto answer = TRY(ask_layers(chain.layers(), 1, range));
   const auto length = answer.mapping.length;
   switch (answer.mapping.kind) {
     case MappingKind::unallocated:
@@ -68,8 +63,8 @@ Result<Image::Missing> Image::Impl::below(GuestRange range, unsigned base) {
     case MappingKind::zero:
       return Missing{.missing = answer.depth < base, .known_zero = true, .length = length};
     case MappingKind::data: {
-      auto& layer = layers_[answer.depth];
-      if (answer.depth >= base || !layer.driver->capabilities().sparse_data) break;
+      const auto& layer = chain[answer.depth];
+      if (answer.depth >= base || !tells_holes(layer, *answer.mapping.storage)) break;
       const auto host = TRY(in_layer(layer, answer.mapping.storage->extent(answer.mapping.host_offset)));
       return Missing{.missing = true,
                      .known_zero = !host.data,
@@ -82,17 +77,17 @@ Result<Image::Missing> Image::Impl::below(GuestRange range, unsigned base) {
 }
 
 /// The same in whole units: one that has data anywhere is to be read as a whole.
-Result<Image::Missing> Image::Impl::needed_from_below(GuestRange range, unsigned base) {
+Result<Image::Missing> LayeredImage::needed_from_below(Chain& chain, GuestRange range, unsigned base) const {
   const std::uint64_t unit = geometry_.allocation_unit;
   Missing whole;
   while (whole.length < range.length) {
     GuestRange rest{range.offset + whole.length, range.length - whole.length};
-    auto part = TRY(below(rest, base));
+    auto part = TRY(below(chain, rest, base));
     if (part.length < rest.length && part.length < unit) {
       // The unit has several answers.
       const auto end = std::min(rest.length, unit);
       while (part.length < end) {
-        const auto next = TRY(below({rest.offset + part.length, end - part.length}, base));
+        const auto next = TRY(below(chain, {rest.offset + part.length, end - part.length}, base));
         part = {part.missing || next.missing, part.known_zero && next.known_zero, part.length + next.length};
       }
     } else if (part.length < rest.length) {
@@ -104,11 +99,12 @@ Result<Image::Missing> Image::Impl::needed_from_below(GuestRange range, unsigned
   return whole;
 }
 
-Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
+Result<Image::Missing> LayeredImage::missing(GuestRange range, const Layer* base) {
   TRY(check_request(range));
   if (range.empty()) return fail(EINVAL, concat(printable(name_), ": an extent of no bytes"));
   range.length = std::min(range.length, kZeroPieceMax);
-  const SharedLock chain(chain_mutex_);
+  const auto chain = TRY(open_chain());
+  const auto depth = TRY(chain->depth_of(base));
   Mapping mapping;
   {
     const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
@@ -118,12 +114,13 @@ Result<Image::Missing> Image::Impl::missing(GuestRange range, unsigned base) {
   }
   if (mapping.kind != MappingKind::unallocated) return Missing{.length = mapping.length};
   // Where zeroes are to be stored, the caller takes a short step of what is found: looking far is work done again.
-  const bool fills = capabilities_.must_fill || base < layers_.size();
-  return needed_from_below({range.offset, fills ? std::min(mapping.length, kFillPieceMax) : mapping.length}, base);
+  const bool fills = capabilities_.must_fill || depth < chain->size();
+  return needed_from_below(*chain, {range.offset, fills ? std::min(mapping.length, kFillPieceMax) : mapping.length},
+                           depth);
 }
 
 /// The runs of `range` that the top layer has nothing for.
-Result<std::vector<GuestRange>> Image::Impl::runs_missing(GuestRange range) {
+Result<std::vector<GuestRange>> LayeredImage::runs_missing(GuestRange range) {
   const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::shared);
   TRY(hold.taken());
   TRY(check_request(range));
@@ -136,13 +133,12 @@ Result<std::vector<GuestRange>> Image::Impl::runs_missing(GuestRange range) {
   return runs;
 }
 
-Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base) {
-  const SharedLock chain(chain_mutex_);
+Result<LayeredImage::Fetched> LayeredImage::fetch(Chain& chain, GuestRange range, unsigned base) {
   Fetched fetched;
   std::span<std::byte> room;
   for (auto run : TRY(runs_missing(range))) {
     while (!run.empty()) {
-      const auto needed = TRY(needed_from_below(run, base));
+      const auto needed = TRY(needed_from_below(chain, run, base));
       const GuestRange part{run.offset, needed.length};
       run = {part.end(), run.length - part.length};
       if (!needed.missing) continue;
@@ -153,7 +149,7 @@ Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base)
       if (room.empty()) room = fetch_buffer(range.end() - part.offset);
       const auto buffer = room.first(part.length);
       room = room.subspan(part.length);
-      TRY(backing_->read(part.offset, buffer));
+      TRY(chain.backing().read(part.offset, buffer));
       std::span<const std::byte> rest(buffer);
       for (auto at = part.offset; !rest.empty();) {
         const auto same = first_zero_run(at, rest, geometry_.allocation_unit);
@@ -167,14 +163,14 @@ Result<Image::Impl::Fetched> Image::Impl::fetch(GuestRange range, unsigned base)
   return fetched;
 }
 
-struct Image::Impl::Storing {
+struct LayeredImage::Storing {
   bool to_base = false;  // a layer below stays, so that zeroes must be stored, as bytes if need be
   Populated done;
   std::vector<ReservedRun> runs;  // where bytes went
 };
 
 /// Exclusively held. `in`: what was fetched; none: zeroes.
-Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte> in, Storing& storing) {
+Result<> LayeredImage::store_missing(GuestRange range, std::span<const std::byte> in, Storing& storing) {
   auto& done = storing.done;
   auto rest = range;
   while (!rest.empty()) {
@@ -204,7 +200,11 @@ Result<> Image::Impl::store_missing(GuestRange range, std::span<const std::byte>
   return {};
 }
 
-Result<Populated> Image::Impl::populate(GuestRange range, unsigned base, bool in_bulk) {
+Result<Populated> LayeredImage::populate(GuestRange range, const Layer* base) {
+  return populate(range, base, true);
+}
+
+Result<Populated> LayeredImage::populate(GuestRange range, const Layer* base, bool in_bulk) {
   TRY(check_change(range));
   const std::uint64_t cluster = geometry_.cluster_size;
   if (!is_aligned(range.offset.value, cluster) ||
@@ -213,13 +213,17 @@ Result<Populated> Image::Impl::populate(GuestRange range, unsigned base, bool in
                                " are not whole clusters"));
   }
   Storing storing;
-  const auto fetched = TRY(fetch(range, base));
+  const auto chain = TRY(open_chain());
+  const auto depth = TRY(chain->depth_of(base));
+  const auto fetched = TRY(fetch(*chain, range, depth));
   if (fetched.pieces.empty()) return storing.done;
-  storing.to_base = base < layer_count();
+  storing.to_base = depth < chain->size();
   {
     const RangeLock::Hold hold(range_lock_, range, RangeLock::Mode::exclusive);
     TRY(hold.taken());
     TRY(check_request(range));
+    // Layers were dropped meanwhile: what they had is in the top, and what it lacks now was forgotten by the guest.
+    if (chain_ != chain) return storing.done;
     for (const auto& piece : fetched.pieces) TRY(store_missing(piece.range, piece.bytes, storing));
   }
   if (in_bulk) {
@@ -233,7 +237,7 @@ Result<Populated> Image::Impl::populate(GuestRange range, unsigned base, bool in
 }
 
 /// Before a read. What cannot be stored is not the reader's concern: it reads through the layers as ever.
-void Image::Impl::copy_on_read(GuestRange range) {
+void LayeredImage::copy_on_read(GuestRange range) {
   if (alone_.load(std::memory_order_relaxed)) return;
   constexpr std::uint64_t kStep = 4U << 20U;
   const auto runs = runs_missing(range);
@@ -243,7 +247,7 @@ void Image::Impl::copy_on_read(GuestRange range) {
     for (auto at = whole.offset; at < whole.end();) {
       const auto step = std::max<std::uint64_t>(kStep, geometry_.cluster_size);
       const GuestRange part{at, std::min(step, whole.end() - at)};
-      const auto kept = populate(part, ~0U, false);
+      const auto kept = populate(part, nullptr, false);
       if (!kept) {
         activity_.copy_on_read_failed();
         log_limited(LogLevel::warning, concat("copy-on-read: ", kept.error().message(), "; the read goes on"));

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Putting an image on another backing file.
 #include "base/text.hpp"
-#include "image/backing_name.hpp"
 #include "image/copy_chunks.hpp"
 #include "image/layer_copies.hpp"
 #include "image/named.hpp"
 #include "image/zero_scan.hpp"
 
 #include <cstring>
-#include <filesystem>
 
 namespace penstock {
 
 namespace {
-
-bool same_file(const std::string& one, const std::string& other) {
-  std::error_code problem;
-  return std::filesystem::equivalent(one, other, problem) && !problem;
-}
 
 /// Stores in the image what the new backing file would show otherwise. The header still names the old one: what is
 /// stored is what the guest sees anyway.
@@ -45,7 +38,7 @@ class Rebase {
 
   Result<std::uint64_t> skip(GuestRange rest) {
     if (populates()) {
-      const auto missing = TRY(image_.missing(rest, image_.layer_count()));
+      const auto missing = TRY(image_.missing(rest, nullptr));
       return missing.missing ? 0 : missing.length;
     }
     const Extent extent = TRY(image_.extent(rest));
@@ -73,7 +66,7 @@ class Rebase {
 
   Result<> work(GuestRange piece, std::span<std::byte> memory) {
     if (populates()) {
-      static_cast<void>(TRY(image_.populate(piece, image_.layer_count())));
+      static_cast<void>(TRY(image_.populate(piece, nullptr)));
       return {};
     }
     while (!piece.empty()) {
@@ -121,27 +114,19 @@ class Rebase {
   const std::uint64_t unit_;
 };
 
-/// The layer of `image` that is the file at `path`; layer_count() when there is none.
-Result<unsigned> layer_of(Image& image, const std::string& path) {
+/// Depth of the layer of `image` that is the file of that identity; layer_count() when there is none.
+Result<unsigned> depth_of(Image& image, const std::string& identity) {
   const auto layers = TRY(image.layers());
   for (unsigned depth = 0; depth < layers.size(); ++depth) {
-    if (same_file(layers[depth].path, path)) return depth;
+    if (!identity.empty() && layers[depth].facts.identity == identity) return depth;
   }
   return static_cast<unsigned>(layers.size());
 }
 
-Result<std::unique_ptr<Image>> open_next(const ImageLocation& location, const BackingReference& backing) {
-  // A json: name says more than a path; behind a directory only a plain path can stand.
-  const bool plain = !location.protocol_only && location.format.empty() && !location.offset && !location.size;
-  auto opened = Image::open(plain ? location.storage_name : backing.name, {.format = backing.format});
-  if (!opened) return Failure(opened.error().in("new backing file"));
-  return opened;
-}
-
-Result<> check_format(const BackingReference& backing, const ImageLocation& location) {
+Result<> check_format(const BackingReference& backing, const ImageName& name) {
   if (!backing.format.empty()) {
     static_cast<void>(TRY(find_format(backing.format)));
-  } else if (!backing.name.empty() && location.format.empty() && !location.protocol_only) {
+  } else if (!backing.name.empty() && name.format.empty() && !name.bytes_alone) {
     // What the contents look like decides nothing: the guest of a raw base could have written them.
     return fail(EINVAL, "backing file given without its format; say -F FORMAT");
   } else if (backing.name.empty() && !backing.format.empty()) {
@@ -151,30 +136,36 @@ Result<> check_format(const BackingReference& backing, const ImageLocation& loca
 }
 
 Result<> rebase(const RebaseRequest& request, Executor& executor, const CopyOptions& options) {
-  const auto place = TRY(locate_image(request.image));
-  ImageLocation location;
-  if (!request.backing.name.empty()) location = TRY(locate_stored(place, request.backing.name));
-  TRY(check_format(request.backing, location));
-  const auto image =
-      TRY(Image::open(request.image, {.format = request.format, .writable = true, .backing = !request.unchecked}));
-  if (!request.backing.name.empty() && same_file(place.storage_name, location.storage_name)) {
-    return fail(ELOOP, concat(printable(place.storage_name), ": an image cannot be its own backing file"));
+  const auto files = make_host_opener();
+  const auto place = TRY(parse_name(request.image));
+  const auto shown = place.text();
+  ImageName base;
+  if (!request.backing.name.empty()) base = TRY(resolve_name(place, request.backing.name));
+  TRY(check_format(request.backing, base));
+  const auto image = TRY(
+      Image::open(place, {.format = request.format, .writable = true, .backing = !request.unchecked, .opener = files}));
+  const auto own = TRY(image->layers()).front().facts.identity;
+  std::string base_identity;
+  if (!request.backing.name.empty()) base_identity = files->identify(base).value_or("");
+  if (!base_identity.empty() && base_identity == own) {
+    return fail(ELOOP, concat(printable(shown), ": an image cannot be its own backing file"));
   }
   if (!request.unchecked && !TRY(image->layers()).front().details.snapshots.empty()) {
-    return fail(ENOTSUP, concat(printable(place.storage_name),
+    return fail(ENOTSUP, concat(printable(shown),
                                 ": has internal snapshots, which would lose their backing file; delete them first "
                                 "('qemu-img snapshot -d'), or say -u"));
   }
   std::unique_ptr<Image> next;
   if (!request.unchecked) {
     if (!request.backing.name.empty()) {
-      next = TRY(named(place.storage_name, open_next(location, request.backing)));
-      if (TRY(layer_of(*next, place.storage_name)) != next->layer_count()) {
-        return fail(ELOOP, concat(printable(place.storage_name), ": is in the backing chain of '",
-                                  printable(location.storage_name), "'"));
+      auto opened = Image::open(base, {.format = request.backing.format, .opener = files});
+      if (!opened) return Failure(opened.error().in("new backing file").in(printable(shown)));
+      next = *std::move(opened);
+      if (TRY(depth_of(*next, own)) != next->layer_count()) {
+        return fail(ELOOP, concat(printable(shown), ": is in the backing chain of '", printable(base.text()), "'"));
       }
     }
-    const auto common = next ? TRY(layer_of(*image, location.storage_name)) : image->layer_count();
+    const auto common = next ? TRY(depth_of(*image, base_identity)) : image->layer_count();
     TRY(store_differences(*image, next.get(), common, executor, options));
   }
   TRY(image->change_backing(request.backing));

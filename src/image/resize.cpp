@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Changing the virtual size.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 
 namespace penstock {
 
-Result<> Image::Impl::resize(std::uint64_t size) {
+Result<> LayeredImage::resize(std::uint64_t size) {
   TRY(check_request({}));
   if (!writable_) return fail(EROFS, concat(printable(name_), ": opened read-only"));
   if (!capabilities_.resize) {
@@ -24,13 +24,13 @@ Result<> Image::Impl::resize(std::uint64_t size) {
     // size is changed nobody sees it.
     TRY(zero_held({{old_size}, old_end - old_size}, {old_end}, Zeroing::may_unmap));
   }
-  const auto backing_size = layers_.size() > 1 ? layers_[1].driver->virtual_size() : 0;
+  const auto backing_size = chain_->size() > 1 ? (*chain_)[1].driver->virtual_size() : 0;
   return in_layer(top_layer(), top().resize(size, backing_size));
 }
 
 /// The file that holds the data ends where the disk ends, and grows with zeroes; but a last cluster that is not there
 /// would show a longer backing file.
-Result<> Image::Impl::keep_last_cluster(std::uint64_t cluster_end) {
+Result<> LayeredImage::keep_last_cluster(std::uint64_t cluster_end) {
   const GuestOffset first{cluster_end - geometry_.cluster_size};
   std::vector<std::byte> bytes(virtual_size() - first.value);
   const GuestRange range{first, bytes.size()};

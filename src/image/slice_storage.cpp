@@ -12,16 +12,15 @@ namespace {
 class SliceStorage final : public Storage {
  public:
   SliceStorage(std::shared_ptr<Storage> storage, std::uint64_t offset, std::uint64_t size)
-      : storage_(std::move(storage)), offset_(offset), size_(size) {}
+      : storage_(std::move(storage)), offset_(offset), size_(size), facts_(storage_->facts()) {
+    facts_.size_max = size_;
+    facts_.descriptor = -1;  // the bytes lie elsewhere in it
+  }
 
   [[nodiscard]] const std::string& name() const noexcept override { return storage_->name(); }
   [[nodiscard]] bool writable() const noexcept override { return storage_->writable(); }
-  [[nodiscard]] Limits limits() const noexcept override {
-    auto limits = storage_->limits();
-    limits.size_max = size_;
-    return limits;
-  }
-  [[nodiscard]] StorageIdentity identity() const noexcept override { return storage_->identity(); }
+  [[nodiscard]] Result<> start() override { return storage_->start(); }
+  [[nodiscard]] const StorageFacts& facts() const noexcept override { return facts_; }
 
   [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override {
     const auto inside = HostRange{offset, out.size()}.intersection({{0}, size_});
@@ -71,6 +70,7 @@ class SliceStorage final : public Storage {
   const std::shared_ptr<Storage> storage_;
   const std::uint64_t offset_;
   const std::uint64_t size_;
+  StorageFacts facts_;
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Writing: in place where the top layer has the bytes for itself, else reserve, fill, publish.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 #include "image/zero_scan.hpp"
 
@@ -48,7 +48,7 @@ Result<> put_zeroes(Storage& storage, HostRange range, Zeroing zeroing) {
   return storage.write(range.offset, std::span(kZeroes).first(range.length));
 }
 
-Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
+Result<> LayeredImage::write(GuestOffset offset, std::span<const std::byte> in) {
   const GuestRange range{offset, in.size()};
   TRY(check_change(range));
   const Activity::Request request(activity_);
@@ -59,7 +59,7 @@ Result<> Image::Impl::write(GuestOffset offset, std::span<const std::byte> in) {
 }
 
 /// Cluster by cluster, never the request as a whole: a byte that is not zero must not store its zero neighbours.
-Result<> Image::Impl::write_detecting_zeroes(GuestRange range, std::span<const std::byte> in) {
+Result<> LayeredImage::write_detecting_zeroes(GuestRange range, std::span<const std::byte> in) {
   const auto zeroing = detect_zeroes_ == DetectZeroes::unmap ? Zeroing::may_unmap : Zeroing::keep;
   while (!range.empty()) {
     const auto run = first_zero_run(range.offset, in, geometry_.allocation_unit);
@@ -71,7 +71,7 @@ Result<> Image::Impl::write_detecting_zeroes(GuestRange range, std::span<const s
   return {};
 }
 
-Result<> Image::Impl::write_held(GuestRange range, std::span<const std::byte> in) {
+Result<> LayeredImage::write_held(GuestRange range, std::span<const std::byte> in) {
   while (!range.empty()) {
     const auto mapping = TRY(map_top(range));
     std::uint64_t done = mapping.length;
@@ -86,7 +86,7 @@ Result<> Image::Impl::write_held(GuestRange range, std::span<const std::byte> in
   return {};
 }
 
-Result<std::uint64_t> Image::Impl::store_new(GuestRange range, const Source& source) {
+Result<std::uint64_t> LayeredImage::store_new(GuestRange range, const Source& source) {
   const auto unit = geometry_.allocation_unit;
   auto room = TRY(in_layer(top_layer(), top().reserve(widen(range, unit))));
   // A format whose data file is the disk has no room behind its end.
@@ -101,7 +101,7 @@ Result<std::uint64_t> Image::Impl::store_new(GuestRange range, const Source& sou
   return end - range.offset;
 }
 
-Result<> Image::Impl::fill(const Reservation& room, const Source& source) {
+Result<> LayeredImage::fill(const Reservation& room, const Source& source) {
   const auto whole = room.range();
   const auto body = source.range.intersection(whole);
   bool explicit_zeroes = false;
@@ -122,7 +122,7 @@ Result<> Image::Impl::fill(const Reservation& room, const Source& source) {
   return fill_old(room, whole, explicit_zeroes);
 }
 
-Result<> Image::Impl::write_body(const Reservation& room, const Source& source) {
+Result<> LayeredImage::write_body(const Reservation& room, const Source& source) {
   const auto body = source.range.intersection(room.range());
   return in_layer(
       top_layer(), for_each_run(room, body, [&](const auto& run, GuestRange part, HostOffset at) -> Result<> {
@@ -135,7 +135,7 @@ Result<> Image::Impl::write_body(const Reservation& room, const Source& source) 
 
 /// Bytes among zeroes need only be written where the room reads as zero; in a small reservation, bytes among others
 /// become one composed write a run.
-Result<bool> Image::Impl::fill_at_once(const Reservation& room, const Source& source) {
+Result<bool> LayeredImage::fill_at_once(const Reservation& room, const Source& source) {
   const auto whole = room.range();
   const auto body = source.range.intersection(whole);
   if (source.bytes.empty() || body.empty() || body == whole) return false;
@@ -161,7 +161,7 @@ Result<bool> Image::Impl::fill_at_once(const Reservation& room, const Source& so
 }
 
 /// By the maps, without a question to a file: one look, where head and tail are of one kind.
-Result<bool> Image::Impl::is_among_known_zeroes(GuestRange body, GuestRange whole) {
+Result<bool> LayeredImage::is_among_known_zeroes(GuestRange body, GuestRange whole) {
   for (GuestOffset at = whole.offset; at < whole.end();) {
     if (body.contains({at, 1})) {
       at = body.end();
@@ -175,7 +175,7 @@ Result<bool> Image::Impl::is_among_known_zeroes(GuestRange body, GuestRange whol
 }
 
 /// In one read where the body is small, which is read as well then: if it can be, for it may be damaged.
-Result<> Image::Impl::read_around(GuestRange body, GuestRange whole, std::span<std::byte> out) {
+Result<> LayeredImage::read_around(GuestRange body, GuestRange whole, std::span<std::byte> out) {
   if (body.length <= whole.length / 2 && read_old(whole, out)) return {};
   const GuestRange head{whole.offset, body.offset - whole.offset};
   const GuestRange tail{body.end(), whole.end() - body.end()};
@@ -183,7 +183,7 @@ Result<> Image::Impl::read_around(GuestRange body, GuestRange whole, std::span<s
   return read_old(tail, out.last(tail.length));
 }
 
-Result<> Image::Impl::fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes) {
+Result<> LayeredImage::fill_old(const Reservation& room, GuestRange part, bool explicit_zeroes) {
   std::unique_ptr<std::byte[]> buffer;
   while (!part.empty()) {
     const auto content = TRY(old_content(part));
@@ -209,13 +209,13 @@ Result<> Image::Impl::fill_old(const Reservation& room, GuestRange part, bool ex
 }
 
 /// What the guest sees, zero behind the end: bytes that an old cluster carries there are nobody's.
-Result<> Image::Impl::read_old(GuestRange range, std::span<std::byte> out) {
+Result<> LayeredImage::read_old(GuestRange range, std::span<std::byte> out) {
   const auto seen = range.intersection({{0}, top().virtual_size()});
   if (seen.length < range.length) std::memset(out.data() + seen.length, 0, range.length - seen.length);
   return read_held(seen, out.first(seen.length));
 }
 
-Result<Backing::Content> Image::Impl::old_content(GuestRange range, Backing::Ask ask) {
+Result<Backing::Content> LayeredImage::old_content(GuestRange range, Backing::Ask ask) {
   const auto seen = range.intersection({{0}, top().virtual_size()});
   if (seen.empty()) return Backing::Content{true, range.length};
   const auto mapping = TRY(map_top(seen));
@@ -223,7 +223,7 @@ Result<Backing::Content> Image::Impl::old_content(GuestRange range, Backing::Ask
     case MappingKind::zero:
       return Backing::Content{true, mapping.length};
     case MappingKind::unallocated:
-      return backing_->content({seen.offset, mapping.length}, ask);
+      return chain_->backing().content({seen.offset, mapping.length}, ask);
     case MappingKind::data:
     case MappingKind::compressed:
       break;
@@ -231,7 +231,7 @@ Result<Backing::Content> Image::Impl::old_content(GuestRange range, Backing::Ask
   return Backing::Content{false, mapping.length};
 }
 
-Result<bool> Image::Impl::old_reads_zero(GuestRange range) {
+Result<bool> LayeredImage::old_reads_zero(GuestRange range) {
   while (!range.empty()) {
     const auto part = TRY(old_content(range));
     if (!part.zero) return false;

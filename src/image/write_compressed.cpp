@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Storing compressed clusters, for images that are being made.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 
 #include <algorithm>
 
 namespace penstock {
 
-Result<> Image::Impl::write_compressed(GuestOffset cluster, std::span<const std::byte> in) {
+Result<> LayeredImage::write_compressed(GuestOffset cluster, std::span<const std::byte> in) {
   const GuestRange range{cluster, in.size()};
   const auto size = geometry_.cluster_size;
   TRY(check_change(range));

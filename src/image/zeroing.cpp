@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Write zeroes and discard: by the map where the format can, by zero bytes where it cannot.
-#include "image/image_impl.hpp"
+#include "image/layered_image.hpp"
 #include "image/named.hpp"
 
 #include <algorithm>
@@ -9,7 +9,7 @@ namespace penstock {
 
 /// How much of the start of `range` nobody has ever written: no backing file shows there, so that it is zero and stays
 /// so. Told from absent tables, many clusters at a time.
-Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
+Result<std::uint64_t> LayeredImage::untouched(GuestRange range) {
   if (!alone_) return 0;
   std::uint64_t length = 0;
   while (length < range.length) {
@@ -20,20 +20,20 @@ Result<std::uint64_t> Image::Impl::untouched(GuestRange range) {
   return length;
 }
 
-Result<> Image::Impl::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) {
+Result<> LayeredImage::write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) {
   TRY(check_change(range));
   const Activity::Request request(activity_);
   return in_pieces(range, [&](GuestRange piece) { return zero_held(piece, whole_units_end(piece), zeroing, bytes); });
 }
 
 /// The last, partial cluster of the disk counts as whole: behind the end there is nothing to keep.
-GuestOffset Image::Impl::whole_units_end(GuestRange range) const {
+GuestOffset LayeredImage::whole_units_end(GuestRange range) const {
   const auto end = range.end().value;
   return {end == virtual_size() ? align_up(end, geometry_.cluster_size) : end};
 }
 
 /// `end`: how far whole units may reach, range.end() or behind it.
-Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroing, ZeroBytes bytes) {
+Result<> LayeredImage::zero_held(GuestRange range, GuestOffset end, Zeroing zeroing, ZeroBytes bytes) {
   const std::uint64_t unit = geometry_.allocation_unit;
   const auto units_end = align_down(end.value, unit);
   auto at = range.offset;
@@ -64,7 +64,7 @@ Result<> Image::Impl::zero_held(GuestRange range, GuestOffset end, Zeroing zeroi
 }
 
 /// Makes the start of `part` read as zero without the format's help; bytes of it that are done.
-Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
+Result<std::uint64_t> LayeredImage::zero_part(GuestRange part, Zeroing zeroing) {
   const auto mapping = TRY(map_top(part));
   part.length = mapping.length;
   if (mapping.kind == MappingKind::zero) return part.length;
@@ -73,7 +73,7 @@ Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
     return part.length;
   }
   if (mapping.kind == MappingKind::unallocated) {
-    const auto below = TRY(backing_->content(part));
+    const auto below = TRY(chain_->backing().content(part));
     part.length = below.length;
     if (below.zero) return part.length;
     if (TRY(zero_unit_around(part, zeroing))) return part.length;
@@ -81,7 +81,7 @@ Result<std::uint64_t> Image::Impl::zero_part(GuestRange part, Zeroing zeroing) {
   return store_new(part, {.range = part, .bytes = {}, .zeroing = zeroing});
 }
 
-Result<std::uint64_t> Image::Impl::zero_without_bytes(GuestRange part, Zeroing zeroing) {
+Result<std::uint64_t> LayeredImage::zero_without_bytes(GuestRange part, Zeroing zeroing) {
   const auto mapping = TRY(map_top(part));
   if (mapping.kind == MappingKind::zero) return mapping.length;
   if (capabilities_.always_in_place) {
@@ -94,7 +94,7 @@ Result<std::uint64_t> Image::Impl::zero_without_bytes(GuestRange part, Zeroing z
 
 /// A part of one unit that shows the backing file, when the rest of the unit reads zero anyway: the whole becomes a
 /// zero unit, without host room. False: that is not so, or the format has none.
-Result<bool> Image::Impl::zero_unit_around(GuestRange part, Zeroing zeroing) {
+Result<bool> LayeredImage::zero_unit_around(GuestRange part, Zeroing zeroing) {
   const auto unit = widen(part, geometry_.allocation_unit);
   if (unit.length != geometry_.allocation_unit) return false;
   if (!TRY(old_reads_zero({unit.offset, part.offset - unit.offset}))) return false;
@@ -104,7 +104,7 @@ Result<bool> Image::Impl::zero_unit_around(GuestRange part, Zeroing zeroing) {
   return zeroed.has_value();
 }
 
-Result<> Image::Impl::discard(GuestRange range) {
+Result<> LayeredImage::discard(GuestRange range) {
   TRY(check_change(range));
   const Activity::Request request(activity_);
   return in_pieces(range, [&](GuestRange piece) -> Result<> {

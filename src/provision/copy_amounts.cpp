@@ -10,7 +10,7 @@ namespace {
 
 struct Walk {
   Image& image;
-  unsigned base;
+  const Layer* base;
   GuestOffset passed;
 };
 
@@ -52,7 +52,8 @@ unsigned percent_of(const CopyAmounts& amounts) {
   return std::min(99U, static_cast<unsigned>(static_cast<long double>(amounts.data) / all * 100));
 }
 
-Result<CopyAmounts> count_amounts(Image& image, unsigned base, GuestOffset passed, std::chrono::milliseconds patience) {
+Result<CopyAmounts> count_amounts(Image& image, const Layer* base, GuestOffset passed,
+                                  std::chrono::milliseconds patience) {
   // Not a Clock: this bounds the work, and a test's time stands still.
   const auto until = std::chrono::steady_clock::now() + patience;
   const Walk walk{image, base, passed};

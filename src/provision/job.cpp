@@ -212,7 +212,7 @@ void Provisioner::Job::run() {
 Result<> Provisioner::Job::finish() {
   TRY(image_.flush_populated());
   if (image_.layer_count() == 1) return {};
-  return image_.drop_backing(std::min(options_.base, image_.layer_count()));
+  return image_.drop_backing(options_.base.get());
 }
 
 void Provisioner::Job::work(unsigned slot) {
@@ -263,7 +263,7 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
     const auto size = image_.virtual_size();
     if (cursor_.value >= size) break;
     const GuestRange view{cursor_, std::min(size - cursor_.value, look_bytes_)};
-    const auto found = TRY(image_.missing(view, options_.base));
+    const auto found = TRY(image_.missing(view, options_.base.get()));
     std::uint64_t length = found.length;
     GuestRange step{{align_down(cursor_.value, cluster)}, 0};
     if (found.missing) {
@@ -287,7 +287,7 @@ Result<std::optional<GuestRange>> Provisioner::Job::find_step() {
 
 bool Provisioner::Job::do_step(GuestRange step) {
   for (unsigned tries = 0;; ++tries) {
-    const auto done = or_out_of_memory([&] { return image_.populate(step, options_.base); });
+    const auto done = or_out_of_memory([&] { return image_.populate(step, options_.base.get()); });
     if (done) {
       const MutexLock lock(mutex_);
       const auto now = clock_.now();

@@ -11,18 +11,18 @@ namespace penstock {
 namespace {
 
 Result<> check_range(HostRange range) {
-  if (fits(range.offset.value, range.length, Limits{}.size_max)) return {};
+  if (fits(range.offset.value, range.length, StorageFacts{}.size_max)) return {};
   return system_failure(concat("change of ", range.length, " bytes at ", hex(range.offset.value)), EFBIG);
 }
 
-StorageIdentity next_identity() {
+StorageFacts new_facts() {
   static std::atomic<std::uint64_t> last{0};
-  return {~0ULL, ++last};
+  return {.waits = Waits::never, .tells_holes = true, .identity = concat("memory:", ++last)};
 }
 
 }  // namespace
 
-MemoryStorage::MemoryStorage(std::string name) : name_(std::move(name)), identity_(next_identity()) {}
+MemoryStorage::MemoryStorage(std::string name) : name_(std::move(name)), facts_(new_facts()) {}
 
 Result<> MemoryStorage::read(HostOffset offset, std::span<std::byte> out) {
   const SharedLock lock(mutex_);

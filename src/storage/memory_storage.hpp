@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Bytes in memory, for tests and tools that embed the engine. No name reaches it: open_storage() does not know it.
+/// Bytes in memory, for tests and tools that embed the engine. No name reaches it.
 #pragma once
 
 #include <penstock/storage.hpp>
@@ -12,15 +12,14 @@
 namespace penstock {
 
 /// Sparse: pages that were never written, or were zeroed whole, take no memory.
-/// Threads: any call beside any other. Errors: EFBIG behind limits().size_max.
+/// Threads: any call beside any other. Errors: EFBIG behind facts().size_max.
 class MemoryStorage final : public Storage {
  public:
   explicit MemoryStorage(std::string name = "memory");
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] bool writable() const noexcept override { return true; }
-  [[nodiscard]] Limits limits() const noexcept override { return {}; }
-  [[nodiscard]] StorageIdentity identity() const noexcept override { return identity_; }
+  [[nodiscard]] const StorageFacts& facts() const noexcept override { return facts_; }
   [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override;
   [[nodiscard]] Result<> write(HostOffset offset, std::span<const std::byte> in) override;
   [[nodiscard]] Result<> write_zeroes(HostRange range, Zeroing zeroing) override;
@@ -43,7 +42,7 @@ class MemoryStorage final : public Storage {
   void grow(std::uint64_t end) REQUIRES(mutex_) { size_ = std::max(size_, end); }
 
   const std::string name_;
-  const StorageIdentity identity_;
+  const StorageFacts facts_;
   SharedMutex mutex_;
   std::map<std::uint64_t, Page> pages_ GUARDED_BY(mutex_);  // by page number; bytes at and behind size_ are zero
   std::uint64_t size_ GUARDED_BY(mutex_) = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every Storage must do.
-#include "storage/file_storage.hpp"
+#include "storage/file/file_storage.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/model_disk.hpp"

@@ -2,6 +2,7 @@
 // A power cut at any moment of a rebase or a commit, or a call that fails, leaves a chain that shows what it always
 // showed, and on which it can be done again.
 #include "image/layer_copies.hpp"
+#include "image/layer.hpp"
 #include "tests/crash/crash_count.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/faulty_storage.hpp"
@@ -38,10 +39,11 @@ std::shared_ptr<MemoryStorage> raw_disk(std::uint64_t size, Random& random) {
 }
 
 std::unique_ptr<Image> open_over(const ShapedImage& top, const std::shared_ptr<Storage>& below, bool writable) {
-  std::vector<Image::Layer> layers;
-  layers.push_back({"top", must(top.open(writable))});
-  if (below != nullptr) layers.push_back({"below", must(must(find_format("raw"))->open(below, {.writable = false}))});
-  return Image::from_layers(std::move(layers), {.writable = writable});
+  Layers layers;
+  layers.push_back(make_layer("top", must(top.open(writable))));
+  if (below != nullptr)
+    layers.push_back(make_layer("below", must(must(find_format("raw"))->open(below, {.writable = false}))));
+  return make_image(std::move(layers), {.writable = writable});
 }
 
 std::vector<std::byte> contents(Image& image) {
@@ -88,21 +90,21 @@ class LayerCopies : public testing::TestWithParam<Shape> {
   /// The end of `rebase`: on `next` from then on, or alone.
   static Result<> rebase(const ShapedImage& made, const std::shared_ptr<Storage>& base,
                          const std::shared_ptr<Storage>& next, unsigned slots) {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", TRY(made.open(true))});
-    layers.push_back({"base", TRY(raw_layer(base, false))});
-    const auto image = Image::from_layers(std::move(layers), {.writable = true});
-    const auto other = next == nullptr ? nullptr : Image::from_driver(TRY(raw_layer(next, false)), "next", false);
+    Layers layers;
+    layers.push_back(make_layer("top", TRY(made.open(true))));
+    layers.push_back(make_layer("base", TRY(raw_layer(base, false))));
+    const auto image = make_image(std::move(layers), {.writable = true});
+    const auto other = next == nullptr ? nullptr : make_image(TRY(raw_layer(next, false)), "next", false);
     PlainExecutor executor(slots);
     TRY(store_differences(*image, other.get(), 2, executor, {}));
     TRY(image->change_backing(next == nullptr ? BackingReference{} : BackingReference{"next", "raw"}));
     return image->close();
   }
   static Result<> commit(const ShapedImage& top, const std::shared_ptr<Storage>& below, unsigned slots) {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", TRY(top.open(true))});
-    const auto upper = Image::from_layers(std::move(layers), {.writable = true});
-    const auto target = Image::from_driver(TRY(raw_layer(below, true)), "base", true);
+    Layers layers;
+    layers.push_back(make_layer("top", TRY(top.open(true))));
+    const auto upper = make_image(std::move(layers), {.writable = true});
+    const auto target = make_image(TRY(raw_layer(below, true)), "base", true);
     PlainExecutor executor(slots);
     TRY(copy_down(*upper, *target, kSize, executor, {}));
     if (const auto emptied = upper->make_empty(); !emptied && !emptied.error().is(EOPNOTSUPP)) return emptied;

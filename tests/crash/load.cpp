@@ -159,7 +159,7 @@ std::size_t Load::stream_in_steps(Random& random, unsigned operations) {
   const std::uint64_t cluster = image_.geometry().cluster_size;
   for (GuestOffset at; at.value < image_.virtual_size();) {
     const auto size = image_.virtual_size();
-    const auto missing = image_.missing({at, size - at.value}, image_.layer_count());
+    const auto missing = image_.missing({at, size - at.value}, nullptr);
     if (!missing) return errors + 1;
     if (!missing->missing) {
       at += missing->length;
@@ -167,7 +167,7 @@ std::size_t Load::stream_in_steps(Random& random, unsigned operations) {
     }
     const auto first = align_down(at.value, cluster);
     const auto end = std::min(align_up(at.value + random.between(1, 24) * cluster, cluster), size);
-    if (!image_.populate({{first}, end - first}, image_.layer_count())) complete = false;
+    if (!image_.populate({{first}, end - first}, nullptr)) complete = false;
     at = {end};
     if (operations != 0 && random.chance(60)) {
       --operations;
@@ -175,7 +175,7 @@ std::size_t Load::stream_in_steps(Random& random, unsigned operations) {
     }
   }
   if (!complete) return errors + 1;
-  return image_.drop_backing(image_.layer_count()) ? errors : errors + 1;
+  return image_.drop_backing(nullptr) ? errors : errors + 1;
 }
 
 std::size_t Load::stream_beside_load(Random& random, unsigned operations) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/crash/recorded_run.hpp"
+#include "image/layer.hpp"
 
 #include "base/text.hpp"
 #include "tests/support/expect.hpp"
@@ -158,7 +159,7 @@ std::string RecordedRun::examine_streaming_on(const ShapedImage& left) const {
   auto driver = left.open(false);
   if (!driver) return "open what was streamed: " + driver.error().message();
   if (!(*driver)->backing().name.empty()) return "streamed to its end, it still has a backing file";
-  const auto alone = Image::from_driver(std::move(*driver), "image", false);
+  const auto alone = make_image(std::move(*driver), "image", false);
   std::vector<std::byte> now(alone->virtual_size());
   must(alone->read({0}, now));
   return now == shown ? "" : "streaming on changed what the disk shows";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/crash/scenario.hpp"
+#include "image/layer.hpp"
 
 #include "base/text.hpp"
 #include "format/raw/raw_driver.hpp"
@@ -118,12 +119,12 @@ Start Start::make(const Case& what) {
 }
 
 Result<std::unique_ptr<Image>> Start::open(const ShapedImage& other, bool writable, DetectZeroes detect_zeroes) const {
-  std::vector<Image::Layer> layers;
-  layers.push_back({"image", TRY(other.open(writable))});
+  Layers layers;
+  layers.push_back(make_layer("image", TRY(other.open(writable))));
   // Once it is finalised nothing is asked of the backing file any more.
-  const bool asks = backing != nullptr && !layers.front().driver->backing().name.empty();
-  if (asks) layers.push_back({"base", TRY(kRawFormat.open(backing, {}))});
-  return Image::from_layers(std::move(layers), {.writable = writable, .detect_zeroes = detect_zeroes});
+  const bool asks = backing != nullptr && !layers.front()->driver->backing().name.empty();
+  if (asks) layers.push_back(make_layer("base", TRY(kRawFormat.open(backing, {}))));
+  return make_image(std::move(layers), {.writable = writable, .detect_zeroes = detect_zeroes});
 }
 
 }  // namespace penstock::test

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole image (FUZZ_FORMAT says in which format) over a raw backing file: shown, mapped, read, checked, written,
 // repaired, written again. Work is bounded, so that what takes long is a finding.
+#include "image/layer.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 #include <algorithm>
@@ -55,18 +56,18 @@ class Subject {
  private:
   [[nodiscard]] FormatOpenOptions options(bool writable) const {
     FormatOpenOptions out{.writable = writable, .table_cache_bytes = 1U << 20U};
-    out.open_data_file = [data = data_](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data; };
+    out.open_file = [data = data_](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data; };
     return out;
   }
 
   [[nodiscard]] Result<std::unique_ptr<Image>> open(bool writable) const {
     auto driver = TRY(format_.open(file_, options(writable)));
     told(driver->info());
-    std::vector<Image::Layer> layers;
+    Layers layers;
     const bool overlay = !driver->backing().name.empty();
-    layers.push_back({"top", std::move(driver)});
-    if (overlay) layers.push_back({"base", TRY((*find_format("raw"))->open(base_, {}))});
-    return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 2U << 20U});
+    layers.push_back(make_layer("top", std::move(driver)));
+    if (overlay) layers.push_back(make_layer("base", TRY((*find_format("raw"))->open(base_, {}))));
+    return make_image(std::move(layers), {.writable = writable, .cache_bytes = 2U << 20U});
   }
 
   /// Walks through the disk and notes where something is.

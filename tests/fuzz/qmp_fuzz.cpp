@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a client may send to the control socket, in pieces, to a server with a streaming job over an image in memory:
 // the server goes on, its answers are JSON lines, and it hangs up on what is too long.
+#include "image/layer.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 #include "control/server.hpp"
@@ -64,10 +65,10 @@ class Daemon {
     static_cast<void>(must(qcow2.plan_create(request))->write(top, nullptr));
     const auto base = std::make_shared<MemoryStorage>("base");
     static_cast<void>(base->write({0}, std::vector<std::byte>(kSize, std::byte{1})));
-    std::vector<Image::Layer> layers;
-    layers.push_back({"/images/top", must(qcow2.open(top, {.writable = true}))});
-    layers.push_back({"/images/base", must(must(find_format("raw"))->open(base, {}))});
-    return Image::from_layers(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
+    Layers layers;
+    layers.push_back(make_layer("/images/top", must(qcow2.open(top, {.writable = true}))));
+    layers.push_back(make_layer("/images/base", must(must(find_format("raw"))->open(base, {}))));
+    return make_image(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
   }
 
   std::unique_ptr<control::Server> server_;

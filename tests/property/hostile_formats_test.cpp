@@ -4,6 +4,7 @@
 // PENSTOCK_MUTATIONS sets how many of each format; 10000 are for a run by hand.
 #include <penstock/image.hpp>
 
+#include "image/layer.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/mutator.hpp"
@@ -134,13 +135,13 @@ class Subject {
   }
 
   [[nodiscard]] Result<std::unique_ptr<Image>> open(const ShapedImage& image, bool writable) const {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", TRY(image.open(writable))});
+    Layers layers;
+    layers.push_back(make_layer("top", TRY(image.open(writable))));
     if (base_ != nullptr) {
       const ShapedImage base{{.name = "base", .format = "raw"}, base_, nullptr};
-      layers.push_back({"base", TRY(base.open(false))});
+      layers.push_back(make_layer("base", TRY(base.open(false))));
     }
-    return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 8U << 20U});
+    return make_image(std::move(layers), {.writable = writable, .cache_bytes = 8U << 20U});
   }
 
   static GuestRange some_range(const Image& image, Random& random) {

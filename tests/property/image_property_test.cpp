@@ -82,7 +82,7 @@ void random_request(Image& image, ModelDisk& model, GuestRange within, Random& r
     case 9:
       if (random.chance(30)) {
         const auto whole = widen(range, image.geometry().cluster_size).intersection({{0}, image.virtual_size()});
-        ASSERT_OK(image.populate(whole, image.layer_count()));
+        ASSERT_OK(image.populate(whole, nullptr));
       }
       break;
     default:

@@ -6,6 +6,7 @@
 #include <penstock/image.hpp>
 
 #include "base/memory.hpp"
+#include "image/layer.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/model_disk.hpp"
@@ -131,10 +132,10 @@ class Run {
     return closed;
   }
   void open() {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", must(image_.open(true))});
-    if (base_ != nullptr) layers.push_back({"base", must(must(find_format("raw"))->open(base_, {}))});
-    open_ = Image::from_layers(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
+    Layers layers;
+    layers.push_back(make_layer("top", must(image_.open(true))));
+    if (base_ != nullptr) layers.push_back(make_layer("base", must(must(find_format("raw"))->open(base_, {}))));
+    open_ = make_image(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
   }
 
   /// What lies outside `failed` must be as the model has it, and be it after the image was closed and opened, too.

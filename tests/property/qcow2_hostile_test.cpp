@@ -46,7 +46,7 @@ class Subject {
   /// An image that does not refuse to be opened.
   [[nodiscard]] Result<std::unique_ptr<FormatDriver>> open(const std::shared_ptr<Storage>& image, bool writable) const {
     FormatOpenOptions options{.writable = writable};
-    options.open_data_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
+    options.open_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
       if (data_ == nullptr) return fail(ENOENT, "no data file");
       return data_;
     };

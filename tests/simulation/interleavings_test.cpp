@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The meetings of two requests that peers got wrong, in many orders each: every call of the disk takes a while, in
 // which the others go on. Each test asserts that the meeting took place. PENSTOCK_SEED: the first order.
+#include "image/layer.hpp"
 #include "tests/simulation/deterministic_threads.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/forwarding_storage.hpp"
@@ -108,17 +109,17 @@ class Interleavings : public testing::TestWithParam<const char*> {
       if (storage == nullptr) return nullptr;
       return std::make_shared<SlowStorage>(std::move(storage), random.next(), meetings_);
     };
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", must(chain.top.with(slow(chain.top.file), slow(chain.top.data)).open(true))});
+    Layers layers;
+    layers.push_back(make_layer("top", must(chain.top.with(slow(chain.top.file), slow(chain.top.data)).open(true))));
     if (shape.backing) {
       const auto base = ShapedImage::create({.name = "raw", .format = "raw"}, kSize);
       std::vector<std::byte> bytes(kSize);
       random.fill(bytes);
       must(base.file->write({0}, bytes));
       chain.model.write({0}, bytes);
-      layers.push_back({"base", must(base.with(slow(base.file), nullptr).open(false))});
+      layers.push_back(make_layer("base", must(base.with(slow(base.file), nullptr).open(false))));
     }
-    chain.image = Image::from_layers(std::move(layers), {.writable = true});
+    chain.image = make_image(std::move(layers), {.writable = true});
     return chain;
   }
 
@@ -151,8 +152,7 @@ TEST_P(Interleavings, AWriteBesideCopyOnReadOfItsClusterWins) {
       std::vector<std::byte> bytes(cluster);
       EXPECT_OK(chain.image->read({at}, bytes));
     });
-    std::jthread worker(
-        [&chain, at, cluster] { EXPECT_OK(chain.image->populate({{at}, cluster}, chain.image->layer_count())); });
+    std::jthread worker([&chain, at, cluster] { EXPECT_OK(chain.image->populate({{at}, cluster}, nullptr)); });
     write(chain, at + 512 * random.below(cluster / 512), 512, random);
     EXPECT_OK(chain.image->flush());
   });

@@ -12,8 +12,8 @@ class ForwardingStorage : public Storage {
 
   [[nodiscard]] const std::string& name() const noexcept override { return inner_->name(); }
   [[nodiscard]] bool writable() const noexcept override { return inner_->writable(); }
-  [[nodiscard]] Limits limits() const noexcept override { return inner_->limits(); }
-  [[nodiscard]] StorageIdentity identity() const noexcept override { return inner_->identity(); }
+  [[nodiscard]] Result<> start() override { return inner_->start(); }
+  [[nodiscard]] const StorageFacts& facts() const noexcept override { return inner_->facts(); }
   [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override {
     return inner_->read(offset, out);
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/layered.hpp"
+#include "image/layer.hpp"
 
 #include "base/text.hpp"
 #include "storage/memory_storage.hpp"
@@ -89,7 +90,7 @@ std::optional<Layered> Layered::create(const Shape& shape, Below below, std::uin
     const auto middle_size = align_up(random.between(size / 2, size - 512), 512);
     auto middle =
         ShapedImage::create({.name = "middle", .options = {{"cluster_size", "8192"}}, .backing = true}, middle_size);
-    const auto image = Image::from_driver(must(middle.open(true)), "middle", true);
+    const auto image = make_image(must(middle.open(true)), "middle", true);
     for (int i = 0; i < 20; ++i) {
       const auto at = align_down(random.below(middle_size), 8192);
       const GuestRange cluster{{at}, std::min<std::uint64_t>(8192, middle_size - at)};
@@ -128,11 +129,11 @@ std::optional<Layered> Layered::create_by_qemu(bool compressed, bool snapshot, s
 }
 
 std::unique_ptr<Image> Layered::open(bool writable, DetectZeroes detect_zeroes) const {
-  std::vector<Image::Layer> layers;
-  layers.push_back({"top", must(top.open(writable))});
-  for (const auto& layer : below) layers.push_back({layer.shape.name, must(layer.open(false))});
-  return Image::from_layers(std::move(layers),
-                            {.writable = writable, .cache_bytes = 4U << 20U, .detect_zeroes = detect_zeroes});
+  Layers layers;
+  layers.push_back(make_layer("top", must(top.open(writable))));
+  for (const auto& layer : below) layers.push_back(make_layer(layer.shape.name, must(layer.open(false))));
+  return make_image(std::move(layers),
+                    {.writable = writable, .cache_bytes = 4U << 20U, .detect_zeroes = detect_zeroes});
 }
 
 }  // namespace penstock::test

@@ -81,7 +81,7 @@ namespace {
 
 FormatOpenOptions options_for(const ShapedImage& image, bool writable) {
   FormatOpenOptions options{.writable = writable};
-  options.open_data_file = [data = image.data](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
+  options.open_file = [data = image.data](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
     if (data == nullptr) return fail(ENOENT, "no data file was made");
     return data;
   };

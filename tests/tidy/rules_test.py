@@ -97,6 +97,10 @@ class Rules(unittest.TestCase):
             (GOOD[path] + "int a;", "line break"),
             (GOOD[path] + "// TO" + "DO: all of it\n", "unfinished"),
             (GOOD[path] + "std::mutex lock;\n", "base/mutex.hpp"),
+            (GOOD[path] + "auto a = name.find(':');\n", "looks into the name"),
+            (GOOD[path] + 'if (name.starts_with("json:")) return;\n', "looks into the name"),
+            (GOOD[path] + 'if (layer.format == "raw") return;\n', "what the format can do"),
+            (GOOD[path] + 'return find_format("qcow2");\n', "what the format can do"),
             (GOOD[path] + "int a;\n" * rules.LINES_MAX, "more than one idea"),
         ]:
             with self.subTest(words=words):

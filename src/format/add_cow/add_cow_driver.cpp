@@ -36,10 +36,10 @@ Driver::Driver(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> data, 
 
 Result<std::unique_ptr<FormatDriver>> Driver::open(std::shared_ptr<Storage> storage, const FormatOpenOptions& options) {
   auto header = TRY(read_header(*storage));
-  if (!options.open_data_file) {
+  if (!options.open_file) {
     return fail(EACCES, concat("keeps its data in '", printable(header.image_name), "', which was not allowed"));
   }
-  auto data = options.open_data_file(header.image_name, options.writable && !options.for_info);
+  auto data = options.open_file(header.image_name, options.writable && !options.for_info);
   if (!data) return Failure(data.error().in(concat("image file '", printable(header.image_name), "'")));
   const std::uint64_t size = TRY((*data)->size());
   TRY(header.check_size(size));

@@ -28,7 +28,7 @@ class Driver final : public FormatDriver {
   [[nodiscard]] BackingReference backing() const override;
   [[nodiscard]] Result<FormatInfo> info() override;
   [[nodiscard]] Storage& storage() noexcept override { return *storage_; }
-  [[nodiscard]] Storage& data_storage() noexcept override { return *data_; }
+  [[nodiscard]] std::vector<Storage*> files() override { return {storage_.get(), data_.get()}; }
 
   [[nodiscard]] Result<Mapping> map(GuestRange want) override;
   [[nodiscard]] Result<Reservation> reserve(GuestRange want) override;

@@ -145,9 +145,8 @@ class Checker {
 Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
                           const CheckOptions& options) {
   auto header = TRY(read_header(*storage));
-  if (!open.open_data_file)
-    return fail(EACCES, "the size of the disk is that of its image file, which was not allowed");
-  const auto data = open.open_data_file(header.image_name, options.repair == Repair::all);
+  if (!open.open_file) return fail(EACCES, "the size of the disk is that of its image file, which was not allowed");
+  const auto data = open.open_file(header.image_name, options.repair == Repair::all);
   if (!data) return Failure(data.error().in(concat("image file '", printable(header.image_name), "'")));
   const std::uint64_t size = TRY((*data)->size());
   TRY(header.check_size(size));

@@ -108,4 +108,11 @@ std::span<const CreateOption> create_option_list() {
   return kKnownOptions;
 }
 
+Result<Overhead> overhead(const OptionMap& options, std::uint64_t size) {
+  const std::uint64_t cluster = TRY(option_size(options, "cluster_size", 65536));
+  const std::uint64_t bitmap = align_up(divide_up(divide_up(size, cluster), 8), cluster);
+  // The raw file has the length of the disk, whatever is in it.
+  return Overhead{1, std::max<std::uint64_t>(4096, cluster) + bitmap, true};
+}
+
 }  // namespace penstock::add_cow

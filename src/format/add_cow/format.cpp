@@ -21,6 +21,8 @@ const Format kFormat{
     .plan_create = plan_create,
     .check = check,
     .create_options = create_option_list,
+    .overhead = overhead,
+    .data_file_option = "image_file",
 };
 
 }  // namespace penstock::add_cow

@@ -12,6 +12,9 @@ extern const Format kFormat;
 [[nodiscard]] Result<std::unique_ptr<CreatePlan>> plan_create(const CreateRequest& request);
 [[nodiscard]] std::span<const CreateOption> create_option_list();
 
+/// Format::overhead.
+[[nodiscard]] Result<Overhead> overhead(const std::map<std::string, std::string>& options, std::uint64_t size);
+
 /// Format::check.
 [[nodiscard]] Result<CheckReport> check(std::shared_ptr<Storage> storage, const FormatOpenOptions& open,
                                         const CheckOptions& options);

@@ -22,7 +22,7 @@ Result<> Allocator::check_usable(std::uint64_t cluster) const {
                           " is 0, but the cluster holds metadata; run penstock check -r all"));
   }
   const std::uint64_t end = (cluster + 1) << header_.cluster_bits;
-  if (end > storage_.limits().size_max || end > kHostOffsetMax) {
+  if (end > storage_.facts().size_max || end > kHostOffsetMax) {
     return fail(ENOSPC, "the image file cannot grow any further");
   }
   return {};

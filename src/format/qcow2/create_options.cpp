@@ -171,4 +171,25 @@ std::span<const CreateOption> create_option_list() {
   return kKnownOptions;
 }
 
+/// Source: QEMU's qcow2_calc_prealloc_size(), which the answer is compared with.
+Result<Overhead> overhead(const OptionMap& options, std::uint64_t size) {
+  const std::uint64_t cluster = TRY(option_size(options, "cluster_size", 65536));
+  const std::uint64_t refcount_bits = TRY(option_size(options, "refcount_bits", 16));
+  const std::uint64_t entry_bytes = TRY(option_switch(options, "extended_l2")) ? 16 : 8;
+  const std::uint64_t data = align_up(size, cluster) / cluster;
+  const std::uint64_t l2 = divide_up(data, cluster / entry_bytes);
+  const std::uint64_t l1 = divide_up(l2, cluster / 8);
+  const std::uint64_t counted = 1 + l2 + l1 + data;
+  std::uint64_t blocks = 0;
+  std::uint64_t table = 0;
+  for (std::uint64_t before = ~0ULL; blocks + table != before;) {
+    before = blocks + table;
+    blocks = divide_up(counted + before, cluster * 8 / refcount_bits);
+    table = divide_up(blocks, cluster / 8);
+  }
+  const auto preallocation = option_text(options, "preallocation", "off");
+  return Overhead{cluster, (1 + l2 + l1 + blocks + table) * cluster,
+                  preallocation == "falloc" || preallocation == "full"};
+}
+
 }  // namespace penstock::qcow2

@@ -36,4 +36,7 @@ struct CreateOptions {
 /// What read_create_options() knows.
 [[nodiscard]] std::span<const CreateOption> create_option_list();
 
+/// Format::overhead.
+[[nodiscard]] Result<Overhead> overhead(const std::map<std::string, std::string>& options, std::uint64_t size);
+
 }  // namespace penstock::qcow2

@@ -318,7 +318,7 @@ std::string Header::data_file_name() const {
 
 Result<Header> read_header(Storage& storage, HeaderUse use) {
   const std::uint64_t file_size = TRY(storage.size());
-  const std::uint32_t alignment = std::max(1U, storage.limits().io_alignment);
+  const std::uint32_t alignment = std::max(1U, storage.facts().io_alignment);
   std::vector<std::byte> head(align_up(kHeaderLengthV3, alignment));
   TRY(storage.read({0}, head));
   if (file_size < 4 || load_be<std::uint32_t>(head, 0) != kMagic) return invalid("not in qcow2 format");

@@ -16,16 +16,16 @@ namespace {
 Result<std::shared_ptr<Storage>> open_data_file(const Header& header, const FormatOpenOptions& options) {
   const std::string name = header.data_file_name();
   if (name.empty()) return fail(EINVAL, "the name of the external data file is missing");
-  if (!options.open_data_file) {
+  if (!options.open_file) {
     return fail(EACCES, concat("uses the external data file '", printable(name), "', which was not allowed"));
   }
-  auto data = options.open_data_file(name, options.writable);
+  auto data = options.open_file(name, options.writable);
   if (!data) return Failure(data.error());
   return data;
 }
 
 bool can_grow(Storage& storage, std::uint64_t size) {
-  return storage.limits().size_max > size;
+  return storage.facts().size_max > size;
 }
 
 }  // namespace
@@ -145,6 +145,11 @@ Capabilities Driver::capabilities() const noexcept {
           .always_in_place = false,
           .pack = data_ == storage_,
           .backing = true};
+}
+
+std::vector<Storage*> Driver::files() {
+  if (data_ == storage_) return {storage_.get()};
+  return {storage_.get(), data_.get()};
 }
 
 Result<FormatInfo> Driver::info() {

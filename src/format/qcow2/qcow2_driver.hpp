@@ -32,7 +32,7 @@ class Driver final : public FormatDriver {
   [[nodiscard]] BackingReference backing() const override;
   [[nodiscard]] Result<FormatInfo> info() override;
   [[nodiscard]] Storage& storage() noexcept override { return *storage_; }
-  [[nodiscard]] Storage& data_storage() noexcept override { return *data_; }
+  [[nodiscard]] std::vector<Storage*> files() override;
 
   [[nodiscard]] Result<Mapping> map(GuestRange want) override;
   [[nodiscard]] Result<> unpack(std::span<const std::byte> packed, std::span<std::byte> cluster) override;

@@ -25,7 +25,7 @@ struct Driver::Room final : Reservation::State {
 };
 
 Result<HostOffset> Driver::allocate(std::uint64_t bytes) {
-  if (!fits(end_, bytes, storage_->limits().size_max)) return fail(ENOSPC, "the image file cannot grow any further");
+  if (!fits(end_, bytes, storage_->facts().size_max)) return fail(ENOSPC, "the image file cannot grow any further");
   TRY(before_allocation());
   const HostOffset offset{end_};
   end_ += bytes;

@@ -113,4 +113,11 @@ std::span<const CreateOption> create_option_list() {
   return kKnownOptions;
 }
 
+Result<Overhead> overhead(const OptionMap& options, std::uint64_t size) {
+  const std::uint64_t cluster = TRY(option_size(options, "cluster_size", 65536));
+  const std::uint64_t table = TRY(option_size(options, "table_size", 4)) * cluster;
+  const std::uint64_t l2 = divide_up(divide_up(size, cluster), table / 8);
+  return Overhead{cluster, cluster + (1 + l2) * table, false};
+}
+
 }  // namespace penstock::qed

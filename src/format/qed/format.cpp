@@ -22,6 +22,7 @@ const Format kFormat{
     .plan_create = plan_create,
     .check = check,
     .create_options = create_option_list,
+    .overhead = overhead,
 };
 
 }  // namespace penstock::qed

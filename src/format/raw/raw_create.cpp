@@ -28,7 +28,7 @@ class RawPlan final : public CreatePlan {
   [[nodiscard]] std::string summary() const override { return summary_; }
 
   [[nodiscard]] Result<> write(std::shared_ptr<Storage> storage, std::shared_ptr<Storage> /*data*/) const override {
-    if (no_cow_) turn_off_copy_on_write(storage->descriptor());
+    if (no_cow_) turn_off_copy_on_write(storage->facts().descriptor);
     TRY(storage->truncate(size_));
     if (preallocation_ != Preallocation::off && size_ != 0) TRY(set_aside(*storage));
     return storage->flush();
@@ -75,7 +75,7 @@ Result<std::unique_ptr<CreatePlan>> plan_raw(const CreateRequest& request) {
     }
     words.append(concat(" ", key, "=", value));
   }
-  if (request.size > Limits{}.size_max) return fail(EFBIG, "Image size must be less than 8 EiB");
+  if (request.size > StorageFacts{}.size_max) return fail(EFBIG, "Image size must be less than 8 EiB");
   return std::make_unique<RawPlan>(request.size, preallocation, no_cow, std::move(words));
 }
 

@@ -4,7 +4,7 @@
 namespace penstock {
 
 RawDriver::RawDriver(std::shared_ptr<Storage> storage, std::uint64_t size)
-    : storage_(std::move(storage)), block_size_(storage_->limits().block_size), size_(size) {}
+    : storage_(std::move(storage)), block_size_(storage_->facts().block_size), size_(size) {}
 
 Result<Mapping> RawDriver::map(GuestRange want) {
   return Mapping{.kind = MappingKind::data,
@@ -45,13 +45,17 @@ Result<std::unique_ptr<FormatDriver>> open_raw(std::shared_ptr<Storage> storage,
   return std::make_unique<RawDriver>(std::move(storage), size);
 }
 
+Result<Overhead> overhead(const std::map<std::string, std::string>& /*options*/, std::uint64_t /*size*/) {
+  return Overhead{.always_full = true};
+}
+
 }  // namespace
 
 const Format kRawFormat{.name = "raw",
                         .probe = nullptr,
                         .open = open_raw,
                         .plan_create = plan_raw,
-                        .check = nullptr,
-                        .create_options = raw_create_options};
+                        .create_options = raw_create_options,
+                        .overhead = overhead};
 
 }  // namespace penstock

@@ -8,7 +8,7 @@ namespace penstock::cli {
 namespace {
 
 StatusFacts mounted(std::size_t layers, const std::string& state) {
-  StatusFacts facts{.format = "add-cow"};
+  StatusFacts facts{.format = "add-cow", .map = true};
   facts.layers.resize(layers);
   if (!state.empty()) facts.job = JobFacts{.state = state};
   return facts;

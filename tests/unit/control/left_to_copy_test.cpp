@@ -13,7 +13,7 @@ using test::must;
 using test::Random;
 
 constexpr std::uint64_t kSize = 4ULL << 20U;
-constexpr unsigned kAll = ~0U;
+constexpr const Layer* kAll = nullptr;
 
 /// A millisecond passes with each look.
 class TickingClock final : public Clock {
@@ -30,7 +30,7 @@ TEST(LeftToCopy, IsCountedAgainOnlyNowAndThen) {
   const auto layered = Layered::create({.name = "qcow2", .backing = true}, Below::raw, kSize, random);
   const auto image = layered->open(true);
   TickingClock clock;
-  LeftToCopy left(*image, kAll, clock);
+  LeftToCopy left(*image, {}, clock);
   const auto first = must(left.after({}));
   ASSERT_GT(first.to_copy, 65536U);
   ASSERT_OK(image->populate({{0}, kSize}, kAll));

@@ -51,12 +51,12 @@ class ChangeBacking : public testing::TestWithParam<Kind> {
   }
   [[nodiscard]] Result<std::unique_ptr<FormatDriver>> open(std::shared_ptr<Storage> file, bool writable) {
     FormatOpenOptions options{.writable = writable};
-    options.open_data_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data_; };
+    options.open_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data_; };
     return must(find_format(GetParam().format))->open(std::move(file), options);
   }
   void expect_clean(const std::shared_ptr<Storage>& file, const std::string& what) {
     FormatOpenOptions options;
-    options.open_data_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data_; };
+    options.open_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data_; };
     const auto report = must(must(find_format(GetParam().format))->check(file, options, {}));
     EXPECT_EQ(report.corruptions, 0U) << what;
   }
@@ -189,7 +189,7 @@ TEST(ChangeBackingOfAddCow, CompleteRawFileIsMarkedAsSuch) {
   request.options = {{"image_file", "image.raw"}};
   must(must(format.plan_create(request))->write(file, data));
   FormatOpenOptions options{.writable = true};
-  options.open_data_file = [&](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data; };
+  options.open_file = [&](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return data; };
   {
     const auto driver = must(format.open(file, options));
     must(driver->publish(must(driver->reserve({{0}, kSize}))));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/operations.hpp"
+#include "image/layer.hpp"
 
 #include "tests/support/expect.hpp"
 #include "tests/support/fake_driver.hpp"
@@ -62,7 +63,7 @@ std::vector<std::byte> text(std::string_view words) {
 
 struct Mounted {
   explicit Mounted(std::string name = "disk.raw", bool writable = true)
-      : image(Image::from_driver(std::make_unique<FakeDriver>(test::FakeOptions{.size = kSize}), "fake", writable)),
+      : image(make_image(std::make_unique<FakeDriver>(test::FakeOptions{.size = kSize}), "fake", writable)),
         view(must(View::make(*image, {}))),
         system{.view = *view, .name = std::move(name), .attributes = {{"user.a", "value"}}} {}
 

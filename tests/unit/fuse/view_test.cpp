@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/view.hpp"
+#include "image/layer.hpp"
 
 #include "format/raw/raw_driver.hpp"
 #include "storage/memory_storage.hpp"
@@ -28,7 +29,7 @@ std::vector<std::byte> filled(std::size_t length, unsigned value = 0xab) {
 
 struct Disk {
   explicit Disk(const ViewOptions& options, bool writable = true)
-      : image(Image::from_driver(std::make_unique<FakeDriver>(test::FakeOptions{.size = kSize}), "fake", writable)),
+      : image(make_image(std::make_unique<FakeDriver>(test::FakeOptions{.size = kSize}), "fake", writable)),
         view(must(View::make(*image, options))) {}
   std::unique_ptr<Image> image;
   std::unique_ptr<View> view;
@@ -149,7 +150,7 @@ TEST(View, AResizableRawViewTakesSizesToTheByte) {
   auto storage = std::make_shared<MemoryStorage>();
   must(storage->truncate(1000));
   const auto* const raw = must(find_format("raw"));
-  const auto image = Image::from_driver(must(raw->open(storage, {.writable = true})), "memory", true);
+  const auto image = make_image(must(raw->open(storage, {.writable = true})), "memory", true);
   const auto view = must(View::make(*image, {.resizable = true}));
   EXPECT_EQ(must(view->write(995, filled(10))), 10U);
   EXPECT_EQ(view->size(), 1005U);

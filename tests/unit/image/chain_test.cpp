@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "image/chain.hpp"
+#include "image/chain_opener.hpp"
 
 #include <sys/stat.h>
 
@@ -215,7 +215,7 @@ TEST_F(Chain, ADataFileIsFoundBesideTheImageAndCanBeRefused) {
       {.path = path("d.qcow2"), .format = "qcow2", .size = 1U << 20U, .options = {{"data_file", "d.raw"}}}));
   ASSERT_TRUE(std::filesystem::exists(path("d.raw")));
   EXPECT_OK(Image::open(path("d.qcow2"), {.writable = true}));
-  EXPECT_EQ(error_of(path("d.qcow2"), {.data_files = false}).substr(0, 9), "d.qcow2: ");
+  EXPECT_EQ(error_of(path("d.qcow2"), {.opener = make_host_opener({.data_files = false})}).substr(0, 9), "d.qcow2: ");
   std::filesystem::remove(path("d.raw"));
   std::filesystem::create_symlink("d.qcow2", path("d.raw"));
   for (const bool lock : {false, true}) {

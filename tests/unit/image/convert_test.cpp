@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <penstock/convert.hpp>
 
+#include "image/layer.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/layered.hpp"
 #include "tests/support/random.hpp"
@@ -14,7 +15,7 @@ using test::must;
 constexpr std::uint64_t kSize = (5U << 20U) + 3 * 512;
 
 std::unique_ptr<Image> image_of(const test::ShapedImage& made, bool writable) {
-  return Image::from_driver(must(made.open(writable)), made.shape.name, writable);
+  return make_image(must(made.open(writable)), made.shape.name, writable);
 }
 
 std::vector<std::byte> contents(Image& image) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/flat_map.hpp"
+#include "image/layer.hpp"
 
 #include "format/raw/raw_driver.hpp"
 #include "tests/support/expect.hpp"
@@ -21,11 +22,11 @@ class Chain {
   FakeDriver& add(const FakeOptions& options) {
     auto driver = std::make_unique<FakeDriver>(options);
     auto& reference = *driver;
-    layers.push_back({concat("layer", layers.size()), std::move(driver)});
+    layers.push_back(make_layer(concat("layer", layers.size()), std::move(driver)));
     return reference;
   }
   static std::string concat(const char* word, std::size_t number) { return word + std::to_string(number); }
-  std::vector<Image::Layer> layers;
+  Layers layers;
 };
 
 std::vector<std::byte> some(std::uint64_t length) {

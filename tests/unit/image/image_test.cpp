@@ -2,6 +2,7 @@
 #include <penstock/image.hpp>
 
 #include "format/raw/raw_driver.hpp"
+#include "image/layer.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/fake_driver.hpp"
 #include "tests/support/faulty_storage.hpp"
@@ -27,14 +28,14 @@ struct Chain {
   template <typename Driver>
   Driver& add(std::unique_ptr<Driver> driver) {
     auto& reference = *driver;
-    layers.push_back({"layer" + std::to_string(layers.size()), std::move(driver)});
+    layers.push_back(make_layer("layer" + std::to_string(layers.size()), std::move(driver)));
     return reference;
   }
   FakeDriver& fake(const FakeOptions& options) { return add(std::make_unique<FakeDriver>(options)); }
   std::unique_ptr<Image> open(bool writable = true) {
-    return Image::from_layers(std::move(layers), {.writable = writable, .cache_bytes = 4U << 20U});
+    return make_image(std::move(layers), {.writable = writable, .cache_bytes = 4U << 20U});
   }
-  std::vector<Image::Layer> layers;
+  Layers layers;
 };
 
 std::vector<std::byte> read(Image& image, std::uint64_t offset, std::uint64_t length) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copy-on-read, with and without a reader, and letting go of the layers below.
+#include "image/layer.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/forwarding_storage.hpp"
@@ -53,14 +54,14 @@ struct Chain {
     return storage;
   }
   std::unique_ptr<Image> open() const {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", must(top.with(file, data).open(true))});
-    layers.push_back({"base", must(must(find_format("raw"))->open(base, {}))});
-    return Image::from_layers(std::move(layers), {.writable = true});
+    Layers layers;
+    layers.push_back(make_layer("top", must(top.with(file, data).open(true))));
+    layers.push_back(make_layer("base", must(must(find_format("raw"))->open(base, {}))));
+    return make_image(std::move(layers), {.writable = true});
   }
   /// What the top alone shows.
   std::vector<std::byte> alone() const {
-    const auto image = Image::from_driver(must(top.open(false)), "top", false);
+    const auto image = make_image(must(top.open(false)), "top", false);
     std::vector<std::byte> bytes(kSize);
     must(image->read({0}, bytes));
     return bytes;
@@ -92,13 +93,13 @@ class Populate : public testing::TestWithParam<Shape> {};
 TEST_P(Populate, TheTopStandsAloneAfterwards) {
   const Chain chain(GetParam());
   const auto image = chain.open();
-  const auto done = must(image->populate({{0}, kSize}, image->layer_count()));
+  const auto done = must(image->populate({{0}, kSize}, nullptr));
   EXPECT_EQ(done.copied, 48U * kCluster + 512);
-  ASSERT_OK(image->drop_backing(image->layer_count()));
+  ASSERT_OK(image->drop_backing(nullptr));
   EXPECT_EQ(image->layer_count(), 1U);
   // A second time there is nothing to do and nothing is read.
   const auto reads = chain.base->reads;
-  EXPECT_EQ(must(image->populate({{0}, kSize}, image->layer_count())).copied, 0U);
+  EXPECT_EQ(must(image->populate({{0}, kSize}, nullptr)).copied, 0U);
   EXPECT_EQ(chain.base->reads, reads);
   std::vector<std::byte> shown(kSize);
   ASSERT_OK(image->read({0}, shown));
@@ -112,8 +113,8 @@ TEST_P(Populate, TheTopStandsAloneAfterwards) {
 TEST_P(Populate, ADiscardedClusterDoesNotBringTheBaseBack) {
   const Chain chain(GetParam());
   const auto image = chain.open();
-  ASSERT_OK(image->populate({{0}, kSize}, image->layer_count()));
-  ASSERT_OK(image->drop_backing(image->layer_count()));
+  ASSERT_OK(image->populate({{0}, kSize}, nullptr));
+  ASSERT_OK(image->drop_backing(nullptr));
   ASSERT_OK(image->write_zeroes({{0}, 4 * kCluster}, Zeroing::may_unmap));
   ASSERT_OK(image->discard({{4 * kCluster}, 4 * kCluster}));
   const auto reads = chain.base->reads;
@@ -132,7 +133,7 @@ TEST_P(Populate, AGuestWriteBetweenReadAndStoreWins) {
     if (std::exchange(wrote, true)) return;
     must(image->write({2 * kCluster + 50}, written));
   };
-  ASSERT_OK(image->populate({{0}, 8 * kCluster}, image->layer_count()));
+  ASSERT_OK(image->populate({{0}, 8 * kCluster}, nullptr));
   EXPECT_TRUE(wrote);
   std::vector<std::byte> shown(kCluster);
   ASSERT_OK(image->read({2 * kCluster}, shown));
@@ -177,7 +178,7 @@ TEST_P(Populate, AReadThatCannotBeKeptStillGetsItsData) {
 TEST_P(Populate, RefusesPartsOfClusters) {
   const Chain chain(GetParam());
   const auto image = chain.open();
-  const auto refused = image->populate({{512}, 4096}, image->layer_count());
+  const auto refused = image->populate({{512}, 4096}, nullptr);
   ASSERT_FALSE(refused);
   EXPECT_TRUE(refused.error().is(EINVAL));
 }
@@ -200,28 +201,29 @@ TEST(PopulateToABase, LeavesWhatTheBaseHasAndHidesItWhereAMiddleLayerEnds) {
   const auto middle = ShapedImage::create(overlay, 10 * kCluster);
   const auto base = Chain::make_base();
   {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"middle", must(middle.open(true))});
-    const auto image = Image::from_layers(std::move(layers), {.writable = true});
+    Layers layers;
+    layers.push_back(make_layer("middle", must(middle.open(true))));
+    const auto image = make_image(std::move(layers), {.writable = true});
     ASSERT_OK(image->write({kCluster}, std::vector<std::byte>(kCluster, std::byte{0x22})));
     ASSERT_OK(image->write_zeroes({{2 * kCluster}, kCluster}, Zeroing::may_unmap));
     ASSERT_OK(image->close());
   }
   const auto open = [&](bool with_middle) {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", must(top.open(true))});
-    if (with_middle) layers.push_back({"middle", must(middle.open(false))});
-    layers.push_back({"base", must(must(find_format("raw"))->open(base, {}))});
-    return Image::from_layers(std::move(layers), {.writable = true});
+    Layers layers;
+    layers.push_back(make_layer("top", must(top.open(true))));
+    if (with_middle) layers.push_back(make_layer("middle", must(middle.open(false))));
+    layers.push_back(make_layer("base", must(must(find_format("raw"))->open(base, {}))));
+    return make_image(std::move(layers), {.writable = true});
   };
   std::vector<std::byte> before(kSize);
   {
     const auto image = open(true);
     ASSERT_OK(image->read({0}, before));
-    ASSERT_OK(image->populate({{0}, kSize}, 2));
+    const auto kept = must(image->layers())[2].layer;
+    ASSERT_OK(image->populate({{0}, kSize}, kept.get()));
     EXPECT_EQ(must(image->extent({{0}, kCluster})).depth, 2U) << "cluster 0 is the base's";
     EXPECT_EQ(must(image->extent({{kCluster}, kCluster})).depth, 0U);
-    ASSERT_OK(image->drop_backing(2));
+    ASSERT_OK(image->drop_backing(kept.get()));
     EXPECT_EQ(image->layer_count(), 2U);
     std::vector<std::byte> shown(kSize);
     ASSERT_OK(image->read({0}, shown));

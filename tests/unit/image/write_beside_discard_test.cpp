@@ -3,6 +3,7 @@
 // cluster that the write then linked.
 #include <penstock/image.hpp>
 
+#include "image/layer.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/forwarding_storage.hpp"
@@ -36,9 +37,9 @@ class HookedStorage final : public test::ForwardingStorage {
 };
 
 std::unique_ptr<Image> open_over(const ShapedImage& image, const std::shared_ptr<Storage>& file) {
-  std::vector<Image::Layer> layers;
-  layers.push_back({"top", must(image.with(file, image.data).open(true))});
-  return Image::from_layers(std::move(layers), {.writable = true});
+  Layers layers;
+  layers.push_back(make_layer("top", must(image.with(file, image.data).open(true))));
+  return make_image(std::move(layers), {.writable = true});
 }
 
 class WriteBesideDiscard : public testing::TestWithParam<Shape> {};

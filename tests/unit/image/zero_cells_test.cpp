@@ -3,6 +3,7 @@
 // cluster can be in. The expectations are written out; they come from penstock-formats(5).
 #include <penstock/image.hpp>
 
+#include "image/layer.hpp"
 #include "storage/memory_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/shape.hpp"
@@ -156,13 +157,13 @@ class Cell {
   }
 
   [[nodiscard]] std::unique_ptr<Image> open(DetectZeroes detect = DetectZeroes::off) const {
-    std::vector<Image::Layer> layers;
-    layers.push_back({"top", must(image_.open(true))});
+    Layers layers;
+    layers.push_back(make_layer("top", must(image_.open(true))));
     if (base_ != nullptr) {
       const ShapedImage base{{.name = "base", .format = "raw"}, base_, nullptr};
-      layers.push_back({"base", must(base.open(false))});
+      layers.push_back(make_layer("base", must(base.open(false))));
     }
-    return Image::from_layers(std::move(layers), {.writable = true, .detect_zeroes = detect});
+    return make_image(std::move(layers), {.writable = true, .detect_zeroes = detect});
   }
 
   /// Brings the cluster into the state; its neighbour has data, so that tables exist.

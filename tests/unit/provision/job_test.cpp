@@ -2,6 +2,7 @@
 // The streaming job against a model, with a guest beside it, and what it does about errors.
 #include <penstock/provisioner.hpp>
 
+#include "image/layer.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/forwarding_storage.hpp"
 #include "tests/support/layered.hpp"
@@ -32,7 +33,7 @@ void expect_contents(Image& image, const test::ModelDisk& model) {
 /// The top by itself, as it is when the files below are gone.
 void expect_stands_alone(const Layered& layered) {
   ASSERT_EQ(must(layered.top.open(false))->backing().name, "");
-  const auto image = Image::from_driver(must(layered.top.open(false)), "top", false);
+  const auto image = make_image(must(layered.top.open(false)), "top", false);
   ASSERT_NO_FATAL_FAILURE(expect_contents(*image, layered.model));
   const auto report = layered.top.check();
   if (!report && report.error().is(EOPNOTSUPP)) return;

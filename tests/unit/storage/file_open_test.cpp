@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/file_storage.hpp"
+#include "storage/file/file_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/temporary_directory.hpp"
 
@@ -80,8 +80,8 @@ TEST_F(FileOpenTest, CreateThroughADanglingLinkIsRefused) {
 
 TEST_F(FileOpenTest, DescriptorsAreNotInheritedAndBlock) {
   const auto storage = must(create_file_storage(directory_.file("image")));
-  EXPECT_NE(fcntl(storage->descriptor(), F_GETFD) & FD_CLOEXEC, 0);
-  EXPECT_EQ(fcntl(storage->descriptor(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(fcntl(storage->facts().descriptor, F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(fcntl(storage->facts().descriptor, F_GETFL) & O_NONBLOCK, 0);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/file_storage.hpp"
+#include "storage/file/file_storage.hpp"
 #include "base/descriptor.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
@@ -67,7 +67,7 @@ TEST_F(FileStorageTest, OnlyReadsThatMayWaitAreTold) {
   EXPECT_OK(storage->flush());
   EXPECT_GT(counting.begun, 0);  // a flush always waits
   const int before = counting.begun;
-  ASSERT_EQ(posix_fadvise(storage->descriptor(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  ASSERT_EQ(posix_fadvise(storage->facts().descriptor, 0, 0, POSIX_FADV_DONTNEED), 0);
   EXPECT_EQ(read_back(*storage, 5000, 600000), bytes_of(600000, 1));
   // A file system in memory keeps its pages whatever it is advised.
   if (answers_at_once && counting.begun == before) GTEST_SKIP() << "the file system does not forget its cache";
@@ -206,16 +206,16 @@ TEST_F(FileStorageTest, TwoNamesOfOneFileAreTheSame) {
   std::filesystem::create_symlink("image", directory_.file("link"));
   for (const auto* name : {"other", "link"}) {
     const auto two = must(open_file_storage(directory_.file(name), {.lock = false}));
-    EXPECT_EQ(one->identity(), two->identity());
+    EXPECT_EQ(one->facts().identity, two->facts().identity);
   }
-  EXPECT_NE(one->identity(), make("third")->identity());
+  EXPECT_NE(one->facts().identity, make("third")->facts().identity);
 }
 
 TEST_F(FileStorageTest, DescriptorReadsTheSameBytes) {
   const auto storage = make();
   ASSERT_OK(storage->write({3}, bytes_of(4, 8)));
   auto out = bytes_of(4, 0);
-  ASSERT_EQ(pread(storage->descriptor(), out.data(), out.size(), 3), 4);
+  ASSERT_EQ(pread(storage->facts().descriptor, out.data(), out.size(), 3), 4);
   EXPECT_EQ(out, bytes_of(4, 8));
 }
 
@@ -224,11 +224,9 @@ TEST_F(FileStorageTest, FailedFlushStaysFailed) {
   // A pipe cannot be synced: fdatasync(2) fails with EINVAL, and would go well once the descriptor is another.
   std::array<int, 2> ends{};
   ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
-  FileStorage::Facts facts;
-  facts.writable = true;
-  FileStorage storage("pipe", Descriptor(ends[0]), facts);
+  FileStorage storage("pipe", Descriptor(ends[0]), {.writable = true});
   EXPECT_ERRNO(storage.flush(), EINVAL);
-  ASSERT_EQ(dup2(made->descriptor(), ends[0]), ends[0]);
+  ASSERT_EQ(dup2(made->facts().descriptor, ends[0]), ends[0]);
   EXPECT_ERRNO(storage.flush(), EINVAL);
   EXPECT_OK(made->flush());
   close(ends[1]);

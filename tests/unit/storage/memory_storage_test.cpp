@@ -65,7 +65,7 @@ TEST(MemoryStorage, CopyIsIndependent) {
   std::vector<std::byte> found(10);
   ASSERT_OK(copy->read({0}, found));
   EXPECT_EQ(found, std::vector<std::byte>(10, std::byte{1}));
-  EXPECT_NE(copy->identity(), storage.identity());
+  EXPECT_NE(copy->facts().identity, storage.facts().identity);
 }
 
 }  // namespace

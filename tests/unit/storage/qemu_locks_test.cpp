@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/qemu_locks.hpp"
-#include "storage/file_storage.hpp"
+#include "storage/file/qemu_locks.hpp"
+#include "storage/file/file_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/temporary_directory.hpp"
@@ -38,14 +38,14 @@ TEST_F(QemuLocksTest, ReadersShareAndAWriterIsAlone) {
 
 TEST_F(QemuLocksTest, RefusedOpenLeavesNoLockBehind) {
   auto reader = must(open_file_storage(path_, kReader));
-  EXPECT_ERRNO(
-      take_qemu_locks(must(open_file_storage(path_, {.writable = true, .lock = false}))->descriptor(), LockMode::write),
-      EAGAIN);
+  EXPECT_ERRNO(take_qemu_locks(must(open_file_storage(path_, {.writable = true, .lock = false}))->facts().descriptor,
+                               LockMode::write),
+               EAGAIN);
   const auto other = must(open_file_storage(path_, {.writable = true, .lock = false}));
-  EXPECT_ERRNO(take_qemu_locks(other->descriptor(), LockMode::write), EAGAIN);
+  EXPECT_ERRNO(take_qemu_locks(other->facts().descriptor, LockMode::write), EAGAIN);
   EXPECT_OK(open_file_storage(path_, kReader));
   reader.reset();
-  EXPECT_OK(take_qemu_locks(other->descriptor(), LockMode::write));
+  EXPECT_OK(take_qemu_locks(other->facts().descriptor, LockMode::write));
 }
 
 class QemuItself : public QemuLocksTest {
@@ -86,8 +86,8 @@ class QemuHolding {
     pipe_ = popen(command.c_str(), "we");
     // Looked for without locks of our own, which would keep qemu-io out.
     const auto storage = must(open_file_storage(path, {.lock = false}));
-    for (int attempt = 0; attempt < 1000 && !locked(storage->descriptor()); ++attempt) usleep(5000);
-    EXPECT_TRUE(locked(storage->descriptor()));
+    for (int attempt = 0; attempt < 1000 && !locked(storage->facts().descriptor); ++attempt) usleep(5000);
+    EXPECT_TRUE(locked(storage->facts().descriptor));
   }
   QemuHolding(const QemuHolding&) = delete;
   QemuHolding& operator=(const QemuHolding&) = delete;

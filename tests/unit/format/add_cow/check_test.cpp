@@ -50,7 +50,7 @@ class AddCowCheck : public testing::Test {
   }
   [[nodiscard]] FormatOpenOptions options() const {
     FormatOpenOptions open{.writable = true};
-    open.open_data_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
+    open.open_file = [this](std::string_view, bool) -> Result<std::shared_ptr<Storage>> {
       if (data_ == nullptr) return fail(ENOENT, "no such file");
       return data_;
     };

@@ -345,8 +345,7 @@ TEST_F(Qcow2Check, ReadOnlyImageIsNotRepaired) {
     explicit ReadOnly(Storage& below) : below_(below) {}
     [[nodiscard]] const std::string& name() const noexcept override { return below_.name(); }
     [[nodiscard]] bool writable() const noexcept override { return false; }
-    [[nodiscard]] Limits limits() const noexcept override { return below_.limits(); }
-    [[nodiscard]] StorageIdentity identity() const noexcept override { return below_.identity(); }
+    [[nodiscard]] const StorageFacts& facts() const noexcept override { return below_.facts(); }
     [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override {
       return below_.read(offset, out);
     }

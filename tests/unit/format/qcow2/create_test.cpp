@@ -106,7 +106,7 @@ TEST_P(EveryKind, IsCleanAndOpens) {
     const CheckReport report = must(check(made.image, {}, {}));
     EXPECT_EQ(report.corruptions + report.leaks + report.check_errors, 0U) << size;
     FormatOpenOptions open{.writable = true};
-    open.open_data_file = [&](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return made.data; };
+    open.open_file = [&](std::string_view, bool) -> Result<std::shared_ptr<Storage>> { return made.data; };
     const auto driver = must(kFormat.open(made.image, open));
     EXPECT_EQ(driver->virtual_size(), size);
     if (size != 0) {

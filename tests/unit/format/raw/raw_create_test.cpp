@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/raw/raw_driver.hpp"
-#include "storage/file_storage.hpp"
+#include "storage/file/file_storage.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/temporary_directory.hpp"

@@ -20,20 +20,18 @@ class FileStorage final : public Storage {
  public:
   enum class Kind : std::uint8_t { regular, block };
   /// What the open found out about the file.
-  struct Facts {
+  struct Opened {
     Kind kind = Kind::regular;
     bool writable = false;
-    Limits limits;
-    StorageIdentity identity;
     std::uint32_t sector_size = 1;  ///< block devices: what zeroing and discarding must be aligned to
+    StorageFacts facts;             ///< without the descriptor
   };
 
-  FileStorage(std::string name, Descriptor descriptor, const Facts& facts);
+  FileStorage(std::string name, Descriptor descriptor, Opened opened);
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
-  [[nodiscard]] bool writable() const noexcept override { return facts_.writable; }
-  [[nodiscard]] Limits limits() const noexcept override { return facts_.limits; }
-  [[nodiscard]] StorageIdentity identity() const noexcept override { return facts_.identity; }
+  [[nodiscard]] const StorageFacts& facts() const noexcept override { return opened_.facts; }
+  [[nodiscard]] bool writable() const noexcept override { return opened_.writable; }
   [[nodiscard]] Result<> read(HostOffset offset, std::span<std::byte> out) override;
   [[nodiscard]] Result<> write(HostOffset offset, std::span<const std::byte> in) override;
   [[nodiscard]] Result<> write_zeroes(HostRange range, Zeroing zeroing) override;
@@ -44,7 +42,6 @@ class FileStorage final : public Storage {
   [[nodiscard]] Result<> truncate(std::uint64_t size) override;
   [[nodiscard]] Result<HostExtent> extent(HostOffset offset) override;
   [[nodiscard]] Result<std::uint64_t> allocated_bytes() override;
-  [[nodiscard]] int descriptor() const noexcept override { return descriptor_.get(); }
 
  private:
   [[nodiscard]] Result<> check_change(HostRange range) const;
@@ -57,13 +54,18 @@ class FileStorage final : public Storage {
 
   std::string name_;
   Descriptor descriptor_;
-  Facts facts_;
+  Opened opened_;
   std::atomic<std::uint64_t> least_size_{0};  // the file was that long, and we have not made it shorter
   std::atomic<bool> answers_at_once_{true};   // the file system knows RWF_NOWAIT
   std::atomic<bool> flush_failed_{false};
   Mutex mutex_;
   std::optional<Error> flush_error_ GUARDED_BY(mutex_);
 };
+
+/// A storage over an open file, which may be reached by no name any more; `name` is for people, and `path` absolute or
+/// empty. Errors: as open_storage(), and EACCES for a file that is open for less than `options` ask.
+[[nodiscard]] Result<std::shared_ptr<Storage>> adopt_file_storage(std::string name, std::string path,
+                                                                  Descriptor descriptor, const StorageOptions& options);
 
 /// `path` is a plain path, without a protocol. Errors: as open_storage().
 [[nodiscard]] Result<std::shared_ptr<Storage>> open_file_storage(const std::string& path,

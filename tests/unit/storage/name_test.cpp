@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "image/backing_name.hpp"
+#include <penstock/name.hpp>
 
 #include "tests/support/expect.hpp"
 
@@ -15,72 +15,72 @@ std::string here(std::string_view name) {
 }
 
 std::string stored(std::string_view image, std::string_view name) {
-  return must(locate_stored(must(locate_image(image)), name)).storage_name;
+  return must(resolve_name(must(parse_name(image)), name)).text();
 }
 
-TEST(BackingName, RelativeNamesStartFromTheDirectoryOfThePathAsGiven) {
+TEST(ImageName, RelativeNamesStartFromTheDirectoryOfThePathAsGiven) {
   EXPECT_EQ(stored("overlay.qcow2", "base.img"), "base.img");
   EXPECT_EQ(stored("images/overlay.qcow2", "base.img"), "images/base.img");
   EXPECT_EQ(stored("/srv/images/overlay.qcow2", "../base.img"), "/srv/images/../base.img");
   EXPECT_EQ(stored("file:images/overlay.qcow2", "base.img"), "images/base.img");
 }
 
-TEST(BackingName, AbsoluteNamesStandAlone) {
+TEST(ImageName, AbsoluteNamesStandAlone) {
   EXPECT_EQ(stored("images/overlay.qcow2", "/base.img"), "/base.img");
 }
 
-TEST(BackingName, FileStripsAndStaysWithTheWorkingDirectory) {
+TEST(ImageName, FileStripsAndStaysWithTheWorkingDirectory) {
   EXPECT_EQ(stored("images/overlay.qcow2", "file:base.img"), "base.img");
   EXPECT_EQ(stored("images/overlay.qcow2", "file:/srv/base.img"), "/srv/base.img");
 }
 
-TEST(BackingName, AColonInAPathIsNoProtocol) {
+TEST(ImageName, AColonInAPathIsNoProtocol) {
   EXPECT_EQ(stored("overlay.qcow2", "./a:b"), "./a:b");
   EXPECT_EQ(stored("images/overlay.qcow2", "./a:b"), "images/./a:b");
   EXPECT_EQ(stored("overlay.qcow2", "file:a:b"), "./a:b");
   EXPECT_EQ(stored("overlay.qcow2", "dir/a:b"), "dir/a:b");
 }
 
-TEST(BackingName, OtherProtocolsAreLeftToTheStorage) {
+TEST(ImageName, OtherProtocolsAreLeftToTheStorage) {
   EXPECT_EQ(stored("images/overlay.qcow2", "nbd://host/x"), "nbd://host/x");
 }
 
-TEST(BackingName, TheStoredNameOfALayerStartsFromThatLayer) {
-  const auto top = must(locate_image("a/top.qcow2"));
-  const auto middle = must(locate_stored(top, "b/middle.qcow2"));
-  EXPECT_EQ(must(locate_stored(middle, "base.img")).storage_name, "a/b/base.img");
+TEST(ImageName, TheStoredNameOfALayerStartsFromThatLayer) {
+  const auto top = must(parse_name("a/top.qcow2"));
+  const auto middle = must(resolve_name(top, "b/middle.qcow2"));
+  EXPECT_EQ(must(resolve_name(middle, "base.img")).text(), "a/b/base.img");
 }
 
-TEST(BackingName, JsonTakesNestedAndDottedKeys) {
+TEST(ImageName, JsonTakesNestedAndDottedKeys) {
   for (const auto* name : {R"(json:{"driver":"qcow2","file":{"driver":"file","filename":"/x/b.qcow2"}})",
                            R"(json:{"driver":"qcow2","file.driver":"file","file.filename":"/x/b.qcow2"})"}) {
-    const auto location = must(locate_image(name));
-    EXPECT_EQ(location.storage_name, "/x/b.qcow2");
-    EXPECT_EQ(location.format, "qcow2");
-    EXPECT_EQ(location.directory, "/x/");
-    EXPECT_FALSE(location.protocol_only);
+    const auto found = must(parse_name(name));
+    EXPECT_EQ(found.text(), "/x/b.qcow2");
+    EXPECT_EQ(found.format, "qcow2");
+    EXPECT_EQ(must(resolve_name(found, "a")).text(), "/x/a");
+    EXPECT_FALSE(found.bytes_alone);
   }
 }
 
-TEST(BackingName, JsonMakesRelativeNamesAbsoluteFromTheWorkingDirectory) {
+TEST(ImageName, JsonMakesRelativeNamesAbsoluteFromTheWorkingDirectory) {
   EXPECT_EQ(stored("images/overlay.qcow2", R"(json:{"driver":"raw","file.filename":"b.img"})"), here("b.img"));
-  const auto top = must(locate_image(R"(json:{"driver":"qcow2","file.filename":"dir/o.qcow2"})"));
-  EXPECT_EQ(must(locate_stored(top, "base.img")).storage_name, here("dir/base.img"));
+  const auto top = must(parse_name(R"(json:{"driver":"qcow2","file.filename":"dir/o.qcow2"})"));
+  EXPECT_EQ(must(resolve_name(top, "base.img")).text(), here("dir/base.img"));
 }
 
-TEST(BackingName, JsonTakesThePartOfARawFile) {
-  const auto location = must(locate_image(R"(json:{"driver":"raw","offset":1024,"size":"2048","file.filename":"/x"})"));
-  EXPECT_EQ(location.offset, 1024U);
-  EXPECT_EQ(location.size, 2048U);
+TEST(ImageName, JsonTakesThePartOfARawFile) {
+  const auto found = must(parse_name(R"(json:{"driver":"raw","offset":1024,"size":"2048","file.filename":"/x"})"));
+  EXPECT_EQ(found.offset, 1024U);
+  EXPECT_EQ(found.size, 2048U);
 }
 
-TEST(BackingName, JsonOfTheFileNodeAloneIsToldApart) {
-  const auto location = must(locate_image(R"(json:{"driver":"file","filename":"/x"})"));
-  EXPECT_TRUE(location.protocol_only);
-  EXPECT_EQ(location.format, "");
+TEST(ImageName, JsonOfTheFileNodeAloneIsToldApart) {
+  const auto found = must(parse_name(R"(json:{"driver":"file","filename":"/x"})"));
+  EXPECT_TRUE(found.bytes_alone);
+  EXPECT_EQ(found.format, "");
 }
 
-TEST(BackingName, JsonRefusesWhatItDoesNotKnow) {
+TEST(ImageName, JsonRefusesWhatItDoesNotKnow) {
   for (const auto* name : {
            "json:",
            "json:{",
@@ -103,23 +103,23 @@ TEST(BackingName, JsonRefusesWhatItDoesNotKnow) {
            R"(json:{"driver":"raw","offset":18446744073709551615,"file.filename":"/x"})",
            R"(json:{"driver":"file","filename":"/x","offset":5})",
        }) {
-    EXPECT_ERRNO(locate_image(name), EINVAL) << name;
+    EXPECT_ERRNO(parse_name(name), EINVAL) << name;
   }
 }
 
-TEST(BackingName, DeeplyNestedJsonIsRefusedWithoutHarm) {
+TEST(ImageName, DeeplyNestedJsonIsRefusedWithoutHarm) {
   for (const int depth : {1000, 100000}) {
     std::string name = "json:";
     for (int i = 0; i < depth; ++i) name += "{\"a\":";
-    EXPECT_ERRNO(locate_image(name), EINVAL);
+    EXPECT_ERRNO(parse_name(name), EINVAL);
     name += "1" + std::string(static_cast<std::size_t>(depth), '}');
-    EXPECT_ERRNO(locate_image(name), EINVAL);
+    EXPECT_ERRNO(parse_name(name), EINVAL);
   }
 }
 
-TEST(BackingName, AnEmptyNameIsRefused) {
-  EXPECT_ERRNO(locate_image(""), EINVAL);
-  EXPECT_ERRNO(locate_image("file:"), EINVAL);
+TEST(ImageName, AnEmptyNameIsRefused) {
+  EXPECT_ERRNO(parse_name(""), EINVAL);
+  EXPECT_ERRNO(parse_name("file:"), EINVAL);
 }
 
 }  // namespace

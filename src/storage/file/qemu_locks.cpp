@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/qemu_locks.hpp"
+#include "storage/file/qemu_locks.hpp"
 
 #include <fcntl.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/file_storage.hpp"
+#include "storage/file/file_storage.hpp"
 
 #include "base/text.hpp"
 #include "storage/zero_bytes.hpp"
@@ -66,8 +66,9 @@ Result<> write_fully(int descriptor, HostOffset offset, std::span<const std::byt
 
 }  // namespace
 
-FileStorage::FileStorage(std::string name, Descriptor descriptor, const Facts& facts)
-    : name_(std::move(name)), descriptor_(std::move(descriptor)), facts_(facts) {
+FileStorage::FileStorage(std::string name, Descriptor descriptor, Opened opened)
+    : name_(std::move(name)), descriptor_(std::move(descriptor)), opened_(std::move(opened)) {
+  opened_.facts.descriptor = descriptor_.get();
   if (const auto now = size()) least_size_ = *now;
 }
 
@@ -110,9 +111,9 @@ Result<> FileStorage::read(HostOffset offset, std::span<std::byte> out) {
 }
 
 Result<> FileStorage::check_change(HostRange range) const {
-  if (!facts_.writable) return fail(EBADF, at("opened read-only: change", range));
-  if (fits(range.offset.value, range.length, facts_.limits.size_max)) return {};
-  if (facts_.kind == Kind::block) return fail(ENOSPC, at("change", range) + ": behind the end of the block device");
+  if (!opened_.writable) return fail(EBADF, at("opened read-only: change", range));
+  if (fits(range.offset.value, range.length, opened_.facts.size_max)) return {};
+  if (opened_.kind == Kind::block) return fail(ENOSPC, at("change", range) + ": behind the end of the block device");
   return system_failure(at("change", range), EFBIG);
 }
 
@@ -124,7 +125,7 @@ Result<> FileStorage::write(HostOffset offset, std::span<const std::byte> in) {
 Result<> FileStorage::write_zeroes(HostRange range, Zeroing zeroing) {
   TRY(check_change(range));
   if (range.empty()) return {};
-  return facts_.kind == Kind::block ? zero_block(range, zeroing) : zero_regular(range, zeroing);
+  return opened_.kind == Kind::block ? zero_block(range, zeroing) : zero_regular(range, zeroing);
 }
 
 // Grows by writing the last byte, which is the caller's to write. ftruncate(2) would cut off what another thread
@@ -166,7 +167,7 @@ Result<> FileStorage::zero_regular(HostRange range, Zeroing zeroing) {
 
 Result<> FileStorage::zero_block(HostRange range, Zeroing zeroing) {
   const int descriptor = descriptor_.get();
-  const HostRange middle = narrow(range, facts_.sector_size);
+  const HostRange middle = narrow(range, opened_.sector_size);
   if (middle.empty()) return unsupported(at("write zeroes", range) + ": less than a sector");
   int number = EOPNOTSUPP;
   if (zeroing == Zeroing::may_unmap) {
@@ -187,8 +188,8 @@ Result<> FileStorage::zero_block(HostRange range, Zeroing zeroing) {
 Result<> FileStorage::discard(HostRange range) {
   TRY(check_change(range));
   int number = 0;
-  if (facts_.kind == Kind::block) {
-    range = narrow(range, facts_.sector_size);
+  if (opened_.kind == Kind::block) {
+    range = narrow(range, opened_.sector_size);
     if (!range.empty()) number = try_range_ioctl(descriptor_.get(), BLKDISCARD, range);
   } else if (!range.empty()) {
     number = try_fallocate(descriptor_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
@@ -199,14 +200,14 @@ Result<> FileStorage::discard(HostRange range) {
 
 Result<> FileStorage::allocate(HostRange range) {
   TRY(check_change(range));
-  if (range.empty() || facts_.kind == Kind::block) return {};
+  if (range.empty() || opened_.kind == Kind::block) return {};
   const int number = try_fallocate(descriptor_.get(), 0, range);
   if (number != 0) return system_failure(at("allocate", range), number);
   return {};
 }
 
 Result<> FileStorage::flush() {
-  if (!facts_.writable) return {};
+  if (!opened_.writable) return {};
   if (flush_failed_) {
     const MutexLock lock(mutex_);
     return Failure(*flush_error_);
@@ -226,15 +227,15 @@ Result<> FileStorage::flush() {
 }
 
 Result<std::uint64_t> FileStorage::size() {
-  if (facts_.kind == Kind::block) return capacity_of(descriptor_.get());
+  if (opened_.kind == Kind::block) return capacity_of(descriptor_.get());
   struct stat status{};
   if (fstat(descriptor_.get(), &status) != 0) return system_failure("cannot tell the size");
   return static_cast<std::uint64_t>(status.st_size);
 }
 
 Result<> FileStorage::truncate(std::uint64_t size) {
-  if (!facts_.writable) return fail(EBADF, "opened read-only: cannot change its size");
-  if (facts_.kind == Kind::block) {
+  if (!opened_.writable) return fail(EBADF, "opened read-only: cannot change its size");
+  if (opened_.kind == Kind::block) {
     const std::uint64_t capacity = TRY(capacity_of(descriptor_.get()));
     if (size == capacity) return {};
     return unsupported(concat("a block device of ", capacity, " bytes cannot be made ", size, " bytes long"));
@@ -258,7 +259,7 @@ Result<HostExtent> FileStorage::extent(HostOffset offset) {
     return HostExtent{false, 0};
   }
   const std::uint64_t rest = end - offset.value;
-  if (facts_.kind == Kind::block) return HostExtent{true, rest};
+  if (opened_.kind == Kind::block) return HostExtent{true, rest};
   const off_t from = static_cast<off_t>(offset.value);
   const off_t data = lseek(descriptor_.get(), from, SEEK_DATA);
   if (data < 0) return HostExtent{errno != ENXIO, rest};  // ENXIO: a hole up to the end; else it cannot tell

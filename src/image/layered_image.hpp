@@ -1,79 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The parts of an Image that its request paths share; one path a file.
+/// An image of layers; one path of requests a file.
 #pragma once
 
 #include <penstock/image.hpp>
 
 #include "base/mutex.hpp"
 #include "image/activity.hpp"
-#include "image/backing.hpp"
+#include "image/chain.hpp"
 #include "image/range_lock.hpp"
-#include "image/unpacked_cache.hpp"
 
 #include <atomic>
 #include <optional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace penstock {
 
-class Image::Impl {
+/// The one that there is: what Image says of itself holds for it.
+class LayeredImage final : public Image {
  public:
   /// `options`: what holds while the image is open; the layers are.
-  Impl(std::vector<Layer> layers, std::vector<std::string> backing_paths, const ImageOptions& options);
-  ~Impl();
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
+  LayeredImage(Layers layers, const ImageOptions& options);
+  ~LayeredImage() override;
 
-  [[nodiscard]] std::uint64_t virtual_size() const noexcept;
-  [[nodiscard]] bool writable() const noexcept { return writable_; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] Geometry geometry() const noexcept { return geometry_; }
-  [[nodiscard]] std::uint64_t cache_bytes() const;
-  [[nodiscard]] ImageActivity activity() const noexcept { return activity_.now(); }
-
-  // image.cpp
-  [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out);
-  [[nodiscard]] Result<> flush();
-  [[nodiscard]] Result<> flush_populated();
-  [[nodiscard]] Result<> close();
+  // layered_image.cpp
+  [[nodiscard]] std::uint64_t virtual_size() const noexcept override;
+  [[nodiscard]] bool writable() const noexcept override { return writable_; }
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] Geometry geometry() const noexcept override { return geometry_; }
+  [[nodiscard]] ImageActivity activity() const noexcept override { return activity_.now(); }
+  [[nodiscard]] Result<> read(GuestOffset offset, std::span<std::byte> out) override;
+  [[nodiscard]] Result<> flush() override;
+  [[nodiscard]] Result<> flush_populated() override;
+  [[nodiscard]] Result<> close() override;
   // write.cpp
-  [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in);
+  [[nodiscard]] Result<> write(GuestOffset offset, std::span<const std::byte> in) override;
   // write_compressed.cpp
-  [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in);
+  [[nodiscard]] Result<> write_compressed(GuestOffset cluster, std::span<const std::byte> in) override;
   // zeroing.cpp
-  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes);
-  [[nodiscard]] Result<> discard(GuestRange range);
+  using Image::write_zeroes;
+  [[nodiscard]] Result<> write_zeroes(GuestRange range, Zeroing zeroing, ZeroBytes bytes) override;
+  [[nodiscard]] Result<> discard(GuestRange range) override;
   // populate.cpp
-  /// `in_bulk`: more follows, and a flush at the end of it all.
-  [[nodiscard]] Result<Populated> populate(GuestRange range, unsigned base, bool in_bulk);
-  [[nodiscard]] Result<Missing> missing(GuestRange range, unsigned base);
+  [[nodiscard]] Result<Populated> populate(GuestRange range, const Layer* base) override;
+  [[nodiscard]] Result<Missing> missing(GuestRange range, const Layer* base) override;
+  void set_copy_on_read(bool on) noexcept override { copy_on_read_ = on && writable_; }
+  [[nodiscard]] bool copies_on_read() const noexcept override { return copy_on_read_; }
   // drop_backing.cpp
-  [[nodiscard]] unsigned layer_count() const;
-  [[nodiscard]] Result<> drop_backing(unsigned base);
-  void set_copy_on_read(bool on) noexcept { copy_on_read_ = on && writable_; }
-  [[nodiscard]] bool copies_on_read() const noexcept { return copy_on_read_; }
-  [[nodiscard]] Result<> check_no_snapshots();
-  [[nodiscard]] AutoStart auto_start();
-  [[nodiscard]] Result<> set_auto_start(AutoStart start);
+  [[nodiscard]] Result<> drop_backing(const Layer* base) override;
+  [[nodiscard]] AutoStart auto_start() const override;
+  [[nodiscard]] Result<> set_auto_start(AutoStart start) override;
   // allocate.cpp
-  [[nodiscard]] Result<> allocate(GuestRange range);
+  [[nodiscard]] Result<> allocate(GuestRange range) override;
   // resize.cpp
-  [[nodiscard]] Result<> resize(std::uint64_t size);
+  [[nodiscard]] Result<> resize(std::uint64_t size) override;
   // extents.cpp
-  [[nodiscard]] Result<Extent> extent(GuestRange want);
+  [[nodiscard]] Result<Extent> extent(GuestRange want) override;
   // layers.cpp
-  [[nodiscard]] Result<std::uint64_t> allocated_bytes();
-  [[nodiscard]] Result<std::vector<LayerInfo>> layers();
-  [[nodiscard]] Result<> change_backing(const BackingReference& backing);
-  [[nodiscard]] Result<> make_empty();
+  [[nodiscard]] Result<> start() override;
+  [[nodiscard]] unsigned layer_count() const noexcept override;
+  [[nodiscard]] std::uint64_t cache_bytes() const override;
+  [[nodiscard]] Result<std::uint64_t> allocated_bytes() override;
+  [[nodiscard]] Result<std::vector<LayerInfo>> layers() override;
+  [[nodiscard]] Result<> change_backing(const BackingReference& backing) override;
+  [[nodiscard]] Result<> make_empty() override;
 
  private:
-  [[nodiscard]] Layer& top_layer() { return layers_.front(); }
-  [[nodiscard]] FormatDriver& top() { return *layers_.front().driver; }
-  /// The caches of what the layers below answer, empty.
-  void open_caches();
+  /// The top is the same in all chains.
+  [[nodiscard]] const Layer& top_layer() const { return *top_; }
+  [[nodiscard]] FormatDriver& top() const { return *top_->driver; }
+  /// For who has no hold. Null once the image is closed.
+  [[nodiscard]] std::shared_ptr<Chain> chain() const;
+  /// Errors: EBADF, the image is closed.
+  [[nodiscard]] Result<std::shared_ptr<Chain>> open_chain() const;
   /// Whether a request may be served at all. Asked again under the hold, since a resize may have come between.
   [[nodiscard]] Result<> check_request(GuestRange range) const;
   /// The same for a change, and begin_writing() before the first.
@@ -87,10 +88,12 @@ class Image::Impl {
   // Copy-on-read, without a hold.
   struct Fetched;
   void copy_on_read(GuestRange range);
+  /// `in_bulk`: more follows, and a flush at the end of it all.
+  [[nodiscard]] Result<Populated> populate(GuestRange range, const Layer* base, bool in_bulk);
   [[nodiscard]] Result<std::vector<GuestRange>> runs_missing(GuestRange range);
-  [[nodiscard]] Result<Fetched> fetch(GuestRange range, unsigned base);
-  [[nodiscard]] Result<Missing> needed_from_below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
-  [[nodiscard]] Result<Missing> below(GuestRange range, unsigned base) REQUIRES_SHARED(chain_mutex_);
+  [[nodiscard]] Result<Fetched> fetch(Chain& chain, GuestRange range, unsigned base);
+  [[nodiscard]] Result<Missing> needed_from_below(Chain& chain, GuestRange range, unsigned base) const;
+  [[nodiscard]] Result<Missing> below(Chain& chain, GuestRange range, unsigned base) const;
   struct Storing;
   [[nodiscard]] Result<> store_missing(GuestRange range, std::span<const std::byte> in, Storing& storing);
 
@@ -131,24 +134,19 @@ class Image::Impl {
   [[nodiscard]] Result<bool> zero_unit_around(GuestRange part, Zeroing zeroing);
   [[nodiscard]] Result<> allocate_held(GuestRange range);
   [[nodiscard]] Result<Extent> extent_once(GuestRange range);
+  [[nodiscard]] Result<> check_no_snapshots();
 
-  // Of these, all but the top change when backing files are dropped: under chain_mutex_ and a hold of everything.
-  // Whoever has either may look at them.
-  mutable SharedMutex chain_mutex_;
-  std::vector<Layer> layers_;
-  Mutex told_mutex_;                        // for Layer::told
-  std::vector<std::string> backing_paths_;  // by layer, resolved
-  // By layer, from the root: a daemon leaves the directory that relative names count from.
-  std::vector<std::string> absolute_paths_;
+  // Replaced under a hold of everything and chain_mutex_: whoever has a hold may use it as it is, others take it with
+  // chain().
+  std::shared_ptr<Chain> chain_;
+  mutable Mutex chain_mutex_;
+  const Layer* const top_;  // of each chain; not after close()
   const std::string name_;
   const bool writable_;
   const DetectZeroes detect_zeroes_;
-  const std::uint64_t cache_bytes_;
   const Geometry geometry_;
   const Capabilities capabilities_;
-  std::atomic<bool> alone_;  // the top names no backing file: what is unallocated is zero for good
-  std::optional<UnpackedCache> unpacked_;
-  std::optional<Backing> backing_;
+  std::atomic<bool> alone_;  // Chain::alone(), for who has no hold
   Activity activity_;
   RangeLock range_lock_;
   std::atomic<bool> copy_on_read_{false};
@@ -162,7 +160,7 @@ class Image::Impl {
 inline constexpr std::uint64_t kPieceBytes = 256ULL << 20U;
 
 template <typename Change>
-Result<> Image::Impl::in_pieces(GuestRange range, Change&& change) {
+Result<> LayeredImage::in_pieces(GuestRange range, Change&& change) {
   while (!range.empty()) {
     const auto boundary = align_down(range.offset.value, kPieceBytes) + kPieceBytes;
     const GuestRange piece{range.offset, std::min(range.length, boundary - range.offset.value)};

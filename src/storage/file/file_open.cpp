@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening and making local files: what is refused, in which words, and what is locked before anything is changed.
-#include "storage/file_storage.hpp"
-#include "storage/qemu_locks.hpp"
+#include "base/text.hpp"
+#include "storage/file/file_protocol.hpp"
+#include "storage/file/file_storage.hpp"
+#include "storage/file/qemu_locks.hpp"
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -54,30 +56,27 @@ std::uint32_t block_size_of(const struct stat& status) {
   return told >= 512 && told <= (1U << 20U) && std::has_single_bit(told) ? static_cast<std::uint32_t>(told) : 4096U;
 }
 
-Result<FileStorage::Facts> examine(int descriptor, bool writable) {
+Result<FileStorage::Opened> examine(int descriptor, bool writable) {
   struct stat status{};
   if (fstat(descriptor, &status) != 0) return open_failure(errno, writable);
   TRY(check_kind(status));
-  FileStorage::Facts facts;
-  facts.writable = writable;
-  facts.limits.block_size = block_size_of(status);
-  if (S_ISREG(status.st_mode)) {
-    facts.identity = {status.st_dev, status.st_ino};
-    return facts;
-  }
-  facts.kind = FileStorage::Kind::block;
-  facts.identity = {status.st_rdev, 0};  // no file has inode 0; two device nodes of one device are the same
+  FileStorage::Opened opened{.writable = writable};
+  opened.facts.block_size = block_size_of(status);
+  opened.facts.identity = file_identity(status);
+  opened.facts.tells_holes = S_ISREG(status.st_mode);
+  if (S_ISREG(status.st_mode)) return opened;
+  opened.kind = FileStorage::Kind::block;
   int read_only = 0;
   if (writable && ioctl(descriptor, BLKROGET, &read_only) == 0 && read_only != 0) {
     return fail(EACCES, "the block device is read-only (opening it for writing; read-only it may work)");
   }
   int sector_size = 0;
   if (ioctl(descriptor, BLKSSZGET, &sector_size) != 0 || sector_size <= 0) sector_size = 512;
-  facts.sector_size = static_cast<std::uint32_t>(sector_size);
-  if (ioctl(descriptor, BLKGETSIZE64, &facts.limits.size_max) != 0) {
+  opened.sector_size = static_cast<std::uint32_t>(sector_size);
+  if (ioctl(descriptor, BLKGETSIZE64, &opened.facts.size_max) != 0) {
     return system_failure("cannot tell the size of the block device");
   }
-  return facts;
+  return opened;
 }
 
 Result<Descriptor> open_path(const std::string& path, int flags, bool writable) {
@@ -96,11 +95,15 @@ Result<> make_blocking(int descriptor) {
   return {};
 }
 
+/// Empty where there is no working directory any more.
+std::string absolute(const std::string& path) {
+  std::error_code problem;
+  auto out = std::filesystem::absolute(path, problem);
+  return problem ? std::string() : out.string();
+}
+
 Result<std::shared_ptr<Storage>> finish(const std::string& path, Descriptor descriptor, const StorageOptions& options) {
-  const auto facts = TRY(examine(descriptor.get(), options.writable));
-  TRY(make_blocking(descriptor.get()));
-  if (options.lock) TRY(take_qemu_locks(descriptor.get(), options.writable ? LockMode::write : LockMode::read));
-  return std::make_shared<FileStorage>(path, std::move(descriptor), facts);
+  return adopt_file_storage(path, absolute(path), std::move(descriptor), options);
 }
 
 /// The entry of a new file in its directory is data of the directory: without this a power cut may take away the name
@@ -129,6 +132,20 @@ Result<Descriptor> open_or_make(const std::string& path, bool& made) {
 }
 
 }  // namespace
+
+Result<std::shared_ptr<Storage>> adopt_file_storage(std::string name, std::string path, Descriptor descriptor,
+                                                    const StorageOptions& options) {
+  auto opened = TRY(examine(descriptor.get(), options.writable));
+  const int flags = fcntl(descriptor.get(), F_GETFL);
+  const int access = flags & O_ACCMODE;
+  if (flags < 0 || (access != O_RDWR && access != (options.writable ? O_RDWR : O_RDONLY))) {
+    return fail(EACCES, concat("is not open for ", options.writable ? "writing" : "reading"));
+  }
+  TRY(make_blocking(descriptor.get()));
+  if (options.lock) TRY(take_qemu_locks(descriptor.get(), options.writable ? LockMode::write : LockMode::read));
+  opened.facts.local_path = std::move(path);
+  return std::make_shared<FileStorage>(std::move(name), std::move(descriptor), std::move(opened));
+}
 
 Result<std::shared_ptr<Storage>> open_file_storage(const std::string& path, const StorageOptions& options) {
   struct stat status{};
