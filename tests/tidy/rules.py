@@ -57,8 +57,8 @@ def tree_files(root):
             path = os.path.normpath(os.path.join(below, name))
             return not any(fnmatch.fnmatch(path, pattern) for pattern in made)
 
-        # corpus: inputs of the fuzzers, bytes of any kind.
-        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f not in ("__pycache__", "corpus")
+        # corpus: inputs of the fuzzers; golden: images. Bytes of any kind.
+        folders[:] = sorted(f for f in folders if not f.startswith(("build", ".git")) and f not in ("__pycache__", "corpus", "golden")
                             and kept(f))
         for name in sorted(filter(kept, files)):
             yield os.path.normpath(os.path.join(below, name))

@@ -38,6 +38,7 @@ TEST(DiscardMap, IsForCompletedAddCowImagesOnly) {
   EXPECT_EQ(why_map_stays(complete, false), "");
   EXPECT_EQ(why_map_stays(complete, true), "");
   complete.format = "qcow2";
+  complete.map = false;
   EXPECT_NE(why_map_stays(complete, false), "");
   EXPECT_NE(why_map_stays(complete, true), "");
 }
