@@ -10,8 +10,8 @@
 #include "image/range_lock.hpp"
 
 #include <atomic>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
