@@ -286,7 +286,10 @@ Result<> serve(std::unique_ptr<Image> image, const ServeOptions& options, Unmoun
   auto layers = TRY(image->layers());
   if (layers.empty()) return fail(EINVAL, concat(image->name(), ": has no layer"));
   TRY(check_not_a_layer(options.mountpoint, layers));
-  for (LayerInfo& layer : layers) layer.path = real_path(layer.path).value_or(layer.path);
+  for (LayerInfo& layer : layers) {
+    layer.path = real_path(layer.path).value_or(layer.path);
+    layer.layer.reset();  // kept here it would stay open, with its lock, when it was dropped or the image closed
+  }
   auto signals = TRY(catch_signals());
   // One heap for all threads: tables of the caches are given back and taken by whichever thread, and a heap of each
   // thread's own would keep its peak for ever. Requests allocate small blocks alone, which the threads keep by them.

@@ -81,7 +81,8 @@ struct LayerInfo {
   /// describe_chain(): why the layer below this one could not be opened. Only the last layer shown may have it; whoever
   /// shows it reports the error and fails (exit status 1).
   std::optional<Error> backing_error;
-  std::shared_ptr<const Layer> layer = {};  ///< Image::layers(): which it is
+  /// Image::layers(): which it is. Whoever keeps it keeps the layer open, with its locks.
+  std::shared_ptr<const Layer> layer = {};
 };
 
 /// The layers as one flat disk of virtual_size() bytes.

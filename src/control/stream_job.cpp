@@ -181,7 +181,11 @@ StreamJob::Outcome StreamJob::end(Grace grace) {
     outcome.incomplete = progress.state != ProvisionState::done;
     // An estimate may have missed what is left.
     outcome.percent = outcome.incomplete ? std::min(percent(progress), 99U) : 100;
-    if (!outcome.waits) provisioner_.reset();
+    if (!outcome.waits) {
+      // Both keep the base open.
+      provisioner_.reset();
+      left_.reset();
+    }
   }
   if (!search_.wait_until_idle(kBetweenLooks)) outcome.waits = true;
   outcome.complete = finalised_;

@@ -87,12 +87,16 @@ std::string Chain::backing_path(unsigned depth) const {
 }
 
 Result<std::vector<LayerInfo>> Chain::describe() {
-  const MutexLock telling(told_mutex_);
+  // Asked without the mutex: a layer may not answer, and who wants another chain must not wait for it.
+  const auto told = [this] {
+    const MutexLock lock(told_mutex_);
+    return told_;
+  }();
   std::vector<LayerInfo> infos;
   for (unsigned depth = 0; depth < size(); ++depth) {
     const auto& layer = layers_[depth];
-    if (told_[depth]) {
-      infos.push_back(*told_[depth]);
+    if (told[depth]) {
+      infos.push_back(*told[depth]);
       infos.back().layer = layer;
       continue;
     }
@@ -103,9 +107,10 @@ Result<std::vector<LayerInfo>> Chain::describe() {
     // A daemon leaves the directory that relative names count from.
     if (!info.facts.local_path.empty()) info.path = info.facts.local_path;
     if (depth == 0 || !described) continue;
-    auto told = std::make_shared<LayerInfo>(info);
-    told->layer.reset();  // it would hold what holds it
-    told_[depth] = std::move(told);
+    auto kept = std::make_shared<LayerInfo>(info);
+    kept->layer.reset();  // it would hold what holds it
+    const MutexLock lock(told_mutex_);
+    told_[depth] = std::move(kept);
   }
   return infos;
 }

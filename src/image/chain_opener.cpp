@@ -86,7 +86,9 @@ Result<std::shared_ptr<Storage>> ChainOpener::open_further_file(const ImageName&
   const auto prefix = concat("data file '", printable(name), "'");
   const auto resolved = resolve_name(image, name);
   if (!resolved) return Failure(resolved.error().in(prefix));
-  if (!resolved->is_plain()) return fail(EINVAL, concat(prefix, ": only a plain file can hold the data"));
+  if (!resolved->format.empty() || resolved->offset || resolved->size) {
+    return fail(EINVAL, concat(prefix, ": only a plain file can hold the data"));
+  }
   auto storage = open_unseen(*resolved, writable, named_by_image(NamedBy::What::data_file));
   if (!storage) return Failure(storage.error().in(prefix));
   return storage;

@@ -85,6 +85,14 @@ mount_image -r -f qcow2 "$top"
 unmount_image
 unmount_image "$first"
 
+say "a base that is not needed any more"
+mount_image --stream -f qcow2 "$top"
+"$penstock" stream wait -q "$mountpoint"
+qemu-io -f qcow2 -c 'write -P 7 0 64k' "$base" >/dev/null || fail "the base is held though it was dropped"
+"$penstock" status "$mountpoint" >/dev/null
+qemu-io -f qcow2 -c 'write -P 7 0 64k' "$base" >/dev/null || fail "the base is held once status was asked"
+unmount_image
+
 say "afterwards nobody holds anything"
 qemu-io -f qcow2 -c 'write -P 9 0 64k' "$top" >/dev/null
 check_clean "$top"

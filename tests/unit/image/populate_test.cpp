@@ -219,12 +219,14 @@ TEST(PopulateToABase, LeavesWhatTheBaseHasAndHidesItWhereAMiddleLayerEnds) {
   {
     const auto image = open(true);
     ASSERT_OK(image->read({0}, before));
+    std::weak_ptr<const Layer> middle_layer = must(image->layers())[1].layer;
     const auto kept = must(image->layers())[2].layer;
     ASSERT_OK(image->populate({{0}, kSize}, kept.get()));
     EXPECT_EQ(must(image->extent({{0}, kCluster})).depth, 2U) << "cluster 0 is the base's";
     EXPECT_EQ(must(image->extent({{kCluster}, kCluster})).depth, 0U);
     ASSERT_OK(image->drop_backing(kept.get()));
     EXPECT_EQ(image->layer_count(), 2U);
+    EXPECT_TRUE(middle_layer.expired()) << "it is still open";
     std::vector<std::byte> shown(kSize);
     ASSERT_OK(image->read({0}, shown));
     EXPECT_EQ(shown, before);
