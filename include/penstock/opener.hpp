@@ -12,7 +12,9 @@ namespace penstock {
 
 /// Whose word a name is, and what for.
 struct NamedBy {
+  /// Who gave it.
   enum class Who : std::uint8_t { user, image };
+  /// What for.
   enum class What : std::uint8_t { image, backing_file, data_file };
   Who who = Who::user;
   What what = What::image;
