@@ -35,7 +35,7 @@ constexpr unsigned kSlotsThatMayBlock = 1000;
 /// How long requests and the streaming job may take to end. Source: penstock-mount(1), "Layers that do not answer".
 constexpr std::chrono::seconds kGrace{10};
 
-constexpr unsigned kTasksAtLeast = 3;  // the attendant, one slot, and a process that unmounts
+constexpr unsigned kTasksAtLeast = 2 + Slots::kTasksToEnd;  // the attendant, one slot
 
 /// SIGTERM, SIGINT and SIGHUP as a descriptor to poll; blocked for all threads made from now on.
 Result<Descriptor> catch_signals() {

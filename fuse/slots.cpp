@@ -45,7 +45,7 @@ Slots::Slots(Session& session, FileSystem& system, unsigned serving, unsigned bl
       system_(system),
       serving_(static_cast<int>(serving)),
       // An ordinary user's mount is ended by one more process, which counts like a thread.
-      crew_(serving + blocked, [this] { run_slot(); }, geteuid() != 0) {}
+      crew_(serving + blocked, [this] { run_slot(); }, geteuid() != 0 ? kTasksToEnd : 0) {}
 
 Result<> Slots::run(const std::function<Grace()>& make_grace) {
   install_interruption();

@@ -32,6 +32,9 @@ namespace penstock::fuse {
 /// too many then ends.
 class Slots {
  public:
+  /// What it takes to end an ordinary user's mount: who asks for it (penstock umount), and fusermount3. Both count
+  /// against the limit on the user's processes and threads (RLIMIT_NPROC).
+  static constexpr unsigned kTasksToEnd = 2;
   /// At most `serving` and `blocked` slots at a time.
   Slots(Session& session, FileSystem& system, unsigned serving, unsigned blocked);
 

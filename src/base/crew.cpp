@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
 namespace penstock {
@@ -20,7 +22,8 @@ void* wait_until_free(void* gate) {
 
 }  // namespace
 
-Crew::Crew(unsigned most, std::function<void()> work, bool spare) : most_(most), spare_(spare), work_(std::move(work)) {
+Crew::Crew(unsigned most, std::function<void()> work, unsigned spare)
+    : most_(most), spare_(std::min(spare, kSpareMost)), work_(std::move(work)) {
   const MutexLock lock(mutex_);
   threads_.reserve(most);
   ended_.reserve(most);
@@ -41,7 +44,7 @@ int Crew::add() noexcept {
   {
     const MutexLock lock(mutex_);
     join_ended();
-    if (threads_.size() < most_) error = spare_ ? start_beside_another(attributes) : start(attributes);
+    if (threads_.size() < most_) error = start_beside_others(attributes);
   }
   pthread_attr_destroy(&attributes);
   return error;
@@ -54,17 +57,21 @@ int Crew::start(const pthread_attr_t& attributes) noexcept {
   return error;
 }
 
-int Crew::start_beside_another(const pthread_attr_t& attributes) noexcept {
-  pthread_t another{};
+/// Threads that do nothing show whether there is room for the spare ones.
+int Crew::start_beside_others(const pthread_attr_t& attributes) noexcept {
+  std::array<pthread_t, kSpareMost> others{};
+  unsigned started = 0;
   Mutex gate;
   int error = 0;
   {
     const MutexLock lock(gate);
-    error = pthread_create(&another, &attributes, wait_until_free, &gate);
-    if (error != 0) return error;
-    error = start(attributes);
+    while (error == 0 && started < spare_) {
+      error = pthread_create(&others[started], &attributes, wait_until_free, &gate);
+      if (error == 0) ++started;
+    }
+    if (error == 0) error = start(attributes);
   }
-  pthread_join(another, nullptr);
+  for (unsigned i = 0; i < started; ++i) pthread_join(others[i], nullptr);
   return error;
 }
 

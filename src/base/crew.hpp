@@ -16,9 +16,10 @@ namespace penstock {
 /// A new thread inherits what the thread that made it may do. Threads: add() and interrupt() on any; the rest on one.
 class Crew {
  public:
-  /// At most `most` threads at a time, each of which runs `work` once. `work` must not throw. `spare`: none is added
-  /// that would be the last that the system gives, for somebody needs one more to end all this.
-  Crew(unsigned most, std::function<void()> work, bool spare = false);
+  /// At most `most` threads at a time, each of which runs `work` once. `work` must not throw. None is added beyond
+  /// which the system would not give `spare` more, at most kSpareMost: somebody needs these to end all this.
+  Crew(unsigned most, std::function<void()> work, unsigned spare = 0);
+  static constexpr unsigned kSpareMost = 4;
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
   /// Waits for the end of all.
@@ -37,10 +38,10 @@ class Crew {
   void end_this() noexcept;
   void join_ended() noexcept REQUIRES(mutex_);
   [[nodiscard]] int start(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
-  [[nodiscard]] int start_beside_another(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
+  [[nodiscard]] int start_beside_others(const pthread_attr_t& attributes) noexcept REQUIRES(mutex_);
 
   const unsigned most_;
-  const bool spare_;
+  const unsigned spare_;
   const std::function<void()> work_;
   Mutex mutex_;
   ConditionVariable all_ended_;

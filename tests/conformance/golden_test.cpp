@@ -77,9 +77,10 @@ class Golden : public testing::TestWithParam<fs::path> {
   std::unique_ptr<Image> open() const { return must(Image::open(image(), {})); }
   /// The image alone, over `file`; what it names beside it is found where it is.
   Result<std::unique_ptr<FormatDriver>> open_driver(std::shared_ptr<Storage> file, bool writable = false) const {
-    return format_->open(std::move(file), {.writable = writable, .open_file = [this](std::string_view name, bool) {
-                                             return open_storage((GetParam() / name).string(), {.lock = false});
-                                           }});
+    const auto beside = [folder = GetParam()](std::string_view name, bool) {
+      return open_storage((folder / name).string(), {.lock = false});
+    };
+    return format_->open(std::move(file), {.writable = writable, .open_file = beside});
   }
   /// What it shows, or an error; never anything else.
   void shows_nothing_else(std::shared_ptr<Storage> file, std::string_view why) const {

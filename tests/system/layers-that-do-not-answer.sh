@@ -110,9 +110,15 @@ grep -q "ended without being closed: 41 requests waited in vain for a layer that
 afterwards
 
 say "a base that must be looked for is not found in time, and the mount goes on"
+: >other-name.raw
+mount --bind slow.raw other-name.raw
+on_exit "umount -l '$work/other-name.raw'"
 hang
 sleep 1.5 # what the kernel knows of the file itself it keeps for a second
-within 5 "$penstock" stream start --base "$work/base.raw" "$mountpoint"
+# Another file needs no look at the layer.
+within 2 "$penstock" stream start --base "$work/base.raw" "$mountpoint"
+[[ "$status" -eq 1 && "$said" == *"Can't find"* ]] || fail "a file that is no layer: $said"
+within 5 "$penstock" stream start --base "$work/other-name.raw" "$mountpoint"
 [[ "$status" -eq 1 && "$said" == *"a layer does not answer"* ]] || fail "the search for a base is not given up"
 within 5 "$penstock" status "$mountpoint"
 [ "$status" -eq 0 ] || fail "status fails"

@@ -95,13 +95,15 @@ say "   4 reads of a second took $seconds s, with $most threads"
 prlimit --pid "$daemon" --as=unlimited:unlimited
 "$penstock" status "$mountpoint" >/dev/null || fail "the daemon is gone"
 
-say "with memory: as many as requests wait, 33 at most with one that serves"
+say "with memory: one for each request that waits"
 read -r seconds most <<<"$(reads 4 12)"
 say "   12 reads of a second took $seconds s, with $most threads"
 [ "${seconds%.*}" -lt 6 ] || fail "12 reads of a second took $seconds s"
 [ "$most" -ge 14 ] || fail "12 reads had $most threads"
 read -r seconds most <<<"$(reads 16 60)"
 say "   60 reads of a second took $seconds s, with $most threads"
-# The slots, the attendant and the one that waits for the end.
-[ "$most" -eq 35 ] || fail "60 reads had $most threads"
+[ "${seconds%.*}" -lt 10 ] || fail "60 reads of a second took $seconds s"
+# 60 that wait, at most two that are ready, the attendant and the one that waits for the end; a look of the kernel's ahead
+# may make another wait.
+if [ "$most" -lt 55 ] || [ "$most" -gt 66 ]; then fail "60 reads had $most threads"; fi
 unmount_image

@@ -149,7 +149,7 @@ if command -v pgrep >/dev/null && wait_until 60 no_process_is_left; then
   wait_until 60 all_sleep || fail "the sleepers have not begun"
   mapfile -t pids < <(sleepers)
   (sleep 0.3 && kill "${pids[@]}") &
-  "$penstock" umount -q "$mountpoint" || fail "a limit that is reached for a moment: umount"
+  as $user "$work/penstock" umount -q "$mountpoint" || fail "a limit that is reached for a moment: umount"
   not is_mounted "$mountpoint" || fail "a limit that is reached for a moment: left mounted"
   wait_until 60 no_process_is_left || fail "something is left"
 fi
