@@ -68,7 +68,7 @@ class Daemon {
     Layers layers;
     layers.push_back(make_layer("/images/top", must(qcow2.open(top, {.writable = true}))));
     layers.push_back(make_layer("/images/base", must(must(find_format("raw"))->open(base, {}))));
-    return make_image(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
+    return penstock::make_image(std::move(layers), {.writable = true, .cache_bytes = 1U << 20U});
   }
 
   std::unique_ptr<control::Server> server_;
